@@ -1,0 +1,159 @@
+"""Every refusal the server can give, as one tree of exceptions.
+
+A class names the ``ErrorReason`` it stands for (proto/unrolled/v1/error.proto, where the gRPC code
+stands too); its message is written for the caller. Nothing here knows gRPC.
+
+    UnrolledError
+    ├── InvalidField             a field is missing, malformed or out of range
+    │   ├── UnknownCharacter     the vocabulary lacks a character of the prompt
+    │   └── UnsupportedField     the server does not offer what the field asks for
+    ├── ModelNotFound
+    ├── SessionNotFound, SessionExpired, SessionBusy
+    ├── PositionMismatch, ModelMismatch
+    ├── SlotsExhausted, QueueFull    come back after ``retry_after_s``
+    ├── ReaderStalled
+    └── Draining
+    BundleError                  a bundle cannot be served; for operators, never on the wire
+"""
+
+from typing import ClassVar
+
+
+class UnrolledError(Exception):
+    """A refusal with a documented reason.
+
+    Args:
+        message: one sentence for the caller; it reaches the wire as it is.
+        retry_after_s: seconds after which the same call may succeed, or None.
+    """
+
+    reason: ClassVar[str] = "INTERNAL"
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.retry_after_s = retry_after_s
+
+
+class InvalidField(UnrolledError):
+    """A field of the request cannot be accepted; nothing was done.
+
+    Args:
+        field: path of the field in the request, for instance ``sampling.top_p``.
+        description: what is wrong and what the limit is.
+    """
+
+    reason = "INVALID_FIELD"
+
+    def __init__(self, field: str, description: str) -> None:
+        super().__init__(f"{field}: {description}")
+        self.field = field
+        self.description = description
+
+
+class UnknownCharacter(InvalidField):
+    """The vocabulary lacks a character of the text."""
+
+    reason = "UNKNOWN_CHARACTER"
+
+
+class UnsupportedField(InvalidField):
+    """The field asks for something that this server does not offer."""
+
+    reason = "UNSUPPORTED_FIELD"
+
+
+class ModelNotFound(UnrolledError):
+    """No bundle of that name is served, or the name is needed and missing."""
+
+    reason = "MODEL_NOT_FOUND"
+
+
+class SessionNotFound(UnrolledError):
+    """The session does not exist, or belongs to somebody else: the two look alike."""
+
+    reason = "SESSION_NOT_FOUND"
+
+    def __init__(self) -> None:
+        super().__init__("no such session")
+
+
+class SessionExpired(UnrolledError):
+    """The session was idle for too long and its state is gone."""
+
+    reason = "SESSION_EXPIRED"
+
+    def __init__(self) -> None:
+        super().__init__("the session was idle for longer than its time to live; its state is gone")
+
+
+class SessionBusy(UnrolledError):
+    """Another stream runs on the session."""
+
+    reason = "SESSION_BUSY"
+
+    def __init__(self) -> None:
+        super().__init__("a stream is running on the session; one at a time")
+
+
+class PositionMismatch(UnrolledError):
+    """The session is not where the caller expects it."""
+
+    reason = "POSITION_MISMATCH"
+
+
+class ModelMismatch(UnrolledError):
+    """The session belongs to another bundle than the call names."""
+
+    reason = "MODEL_MISMATCH"
+
+
+class SlotsExhausted(UnrolledError):
+    """Every session slot of the bundle is taken."""
+
+    reason = "SLOTS_EXHAUSTED"
+
+
+class QueueFull(UnrolledError):
+    """As many streams as the server holds are running or waiting."""
+
+    reason = "QUEUE_FULL"
+
+
+class ReaderStalled(UnrolledError):
+    """The reader of a stream took nothing for too long."""
+
+    reason = "READER_STALLED"
+
+
+class Draining(UnrolledError):
+    """The server takes no new work because it is going away."""
+
+    reason = "DRAINING"
+
+    def __init__(self) -> None:
+        super().__init__("the server is going away; resume on another one")
+
+
+REASONS = tuple(
+    error.reason
+    for error in (
+        InvalidField,
+        UnknownCharacter,
+        UnsupportedField,
+        ModelNotFound,
+        SessionNotFound,
+        SessionExpired,
+        SessionBusy,
+        PositionMismatch,
+        ModelMismatch,
+        SlotsExhausted,
+        QueueFull,
+        ReaderStalled,
+        Draining,
+    )
+)
+
+
+class BundleError(Exception):
+    """A folder is not a bundle that this server can serve. The message names the file and the fault."""

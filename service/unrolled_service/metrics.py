@@ -1,0 +1,159 @@
+"""What operators see: the metrics by their documented names.
+
+The only module that imports prometheus_client, but for the histogram beside it. Counters move once a
+slice, on the event loop; gauges are read when somebody scrapes.
+"""
+
+from collections.abc import Callable
+from importlib.metadata import version
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    Info,
+    PlatformCollector,
+    ProcessCollector,
+    disable_created_metrics,
+)
+
+from unrolled_service.engine import Engine
+from unrolled_service.errors import REASONS
+from unrolled_service.lane import STAGES, Lane, Slice
+from unrolled_service.stream import FinishReason
+from unrolled_service.tally import Tally
+
+disable_created_metrics()  # a creation time beside every counter is noise in the text format
+
+FINISHES = (*(reason.value for reason in FinishReason), "cancelled", "error")
+_SECONDS = (
+    *(50e-6, 100e-6, 200e-6, 500e-6, 1e-3, 2e-3, 5e-3, 10e-3, 20e-3, 50e-3),
+    *(0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0),
+)
+_COUNTS = tuple(2.0**power for power in range(11))
+
+
+class Metrics:
+    """The metrics of one server, in a registry of their own.
+
+    Args:
+        engine: read for gauges when somebody scrapes.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.registry = CollectorRegistry()
+        self._lanes = engine.lanes
+        for collector in (ProcessCollector, PlatformCollector, GCCollector):
+            collector(registry=self.registry)
+        tokens = self._counter("tokens", "Tokens fed from prompts, and handed to callers", "model", "phase")
+        streams = self._counter("streams", "Streams that ended", "model", "finish")
+        self._prompt_tokens = {model: tokens.labels(model, "prompt") for model in self._lanes}
+        self._generated_tokens = {model: tokens.labels(model, "generated") for model in self._lanes}
+        self._streams = {
+            (model, end): streams.labels(model, end) for model in self._lanes for end in FINISHES
+        }
+        self._rejected = self._counter("rejected", "Calls refused", "reason")
+        for reason in (*REASONS, "INTERNAL"):
+            self._rejected.labels(reason)
+        self._rpc = self._counter("rpc", "Calls that ended", "method", "code")
+        evictions = self._counter("session_evictions", "Sessions ended by the server", "reason")
+        self._expired = evictions.labels("expired")
+        self._time_to_first_token = self._seconds(
+            "time_to_first_token", "From a call's arrival to its first token"
+        )
+        self._queue_wait = self._seconds("queue_wait", "From a call's arrival to its first place in a slice")
+        self._stream_duration = self._seconds("stream_duration", "From a call's arrival to its last token")
+        self._event_loop_lag = self._seconds("event_loop_lag", "How late the event loop does what is due")
+        stages = self._seconds("slice_duration", "Time of each beat of a slice", "stage")
+        self._stages = {stage: stages.labels(stage) for stage in STAGES}
+        self._rows = Histogram(
+            "unrolled_slice_rows", "Rows of a slice", buckets=_COUNTS, registry=self.registry
+        )
+        self._steps = Histogram(
+            "unrolled_slice_steps", "Steps of a slice", buckets=_COUNTS, registry=self.registry
+        )
+        self._inter_token_latency = Tally(
+            "unrolled_inter_token_latency_seconds", "Time per token since a stream's tokens before", _SECONDS
+        )
+        self.registry.register(self._inter_token_latency)
+        self._add_gauges()
+
+    def count_slice(self, done: Slice) -> None:
+        """Take in what a slice did."""
+        self._prompt_tokens[done.model].inc(done.prompt_tokens)
+        self._generated_tokens[done.model].inc(done.generated_tokens)
+        self._rows.observe(done.rows)
+        self._steps.observe(done.steps)
+        for stage, seconds in done.stages_s.items():
+            self._stages[stage].observe(seconds)
+        for wait_s in done.queue_waits_s:
+            self._queue_wait.observe(wait_s)
+        for wait_s in done.first_tokens_s:
+            self._time_to_first_token.observe(wait_s)
+        for (before, tokens), rows in done.gaps.items():
+            self._inter_token_latency.observe((done.ended_at - before) / tokens, rows * tokens)
+        for delivery in done.deliveries:
+            if delivery.finish:
+                self._streams[done.model, delivery.finish.reason.value].inc()
+                self._stream_duration.observe(delivery.finish.total_s)
+
+    def count_broken_stream(self, model: str, end: str) -> None:
+        """Take in a stream that did not finish: ``cancelled`` or ``error``."""
+        self._streams[model, end].inc()
+
+    def count_rejection(self, reason: str) -> None:
+        """Take in a refused call."""
+        self._rejected.labels(reason).inc()
+
+    def count_rpc(self, method: str, code: str) -> None:
+        """Take in the end of a call of a known method."""
+        self._rpc.labels(method, code).inc()
+
+    def count_expired(self, sessions: int) -> None:
+        """Take in sessions that were idle for too long."""
+        self._expired.inc(sessions)
+
+    def observe_event_loop_lag(self, lag_s: float) -> None:
+        """Take in how late the event loop was."""
+        self._event_loop_lag.observe(lag_s)
+
+    def _add_gauges(self) -> None:
+        self._gauge("streams_active", "Streams that run or wait for their readers", _active)
+        self._gauge("streams_waiting", "Streams that wait for a row", lambda lane: lane.scheduler.waiting)
+        self._gauge("slots", "Slots of state memory", lambda lane: lane.arena.capacity)
+        self._gauge("slots_in_use", "Slots of state memory in use", lambda lane: lane.arena.slots_in_use)
+        self._gauge("state_bytes", "Bytes of state memory in use", _state_bytes)
+        sessions = Gauge(
+            "unrolled_sessions", "Sessions by where their state is", ["tier"], registry=self.registry
+        )
+        lanes = self._lanes.values()
+        sessions.labels("resident").set_function(lambda: sum(lane.sessions for lane in lanes))
+        labels = ["model", "sha256", "precision"]
+        info = Gauge("unrolled_model_info", "A bundle served; always 1", labels, registry=self.registry)
+        for lane in lanes:
+            info.labels(lane.bundle.name, lane.bundle.sha256, "fp32").set(1)
+        Info("unrolled_build", "The server's build", registry=self.registry).info(
+            {"version": version("unrolled")}
+        )
+
+    def _counter(self, name: str, documentation: str, *labels: str) -> Counter:
+        return Counter(f"unrolled_{name}", documentation, labels, registry=self.registry)
+
+    def _seconds(self, name: str, documentation: str, *labels: str) -> Histogram:
+        name = f"unrolled_{name}_seconds"
+        return Histogram(name, documentation, labels, buckets=_SECONDS, registry=self.registry)
+
+    def _gauge(self, name: str, documentation: str, read: Callable[[Lane], float]) -> None:
+        lanes = self._lanes.values()
+        gauge = Gauge(f"unrolled_{name}", documentation, registry=self.registry)
+        gauge.set_function(lambda: sum(map(read, lanes)))
+
+
+def _active(lane: Lane) -> int:
+    return lane.scheduler.running + lane.scheduler.resting
+
+
+def _state_bytes(lane: Lane) -> int:
+    return lane.arena.slots_in_use * lane.arena.slot_bytes

@@ -1,0 +1,122 @@
+"""Stands before every method: turns errors into statuses, lets no detail out, counts calls.
+
+What a handler raises would reach the caller as text, paths and all; so would the parser's words about
+a malformed message. Here a refusal becomes its documented status, and anything else becomes INTERNAL
+with an id; the detail goes to the log under that id.
+"""
+
+import asyncio
+import inspect
+import logging
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import grpc
+from google.protobuf.message import DecodeError
+from google.rpc.status_pb2 import Status
+
+from unrolled_service.errors import InvalidField, UnrolledError
+from unrolled_service.metrics import Metrics
+from unrolled_service.status import defect_status, refusal_status
+
+_log = logging.getLogger(__name__)
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
+_KINDS = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
+
+
+_MALFORMED = object()  # takes the place of a request whose bytes are no message
+
+
+class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]
+    """The interceptor of a server."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler:
+        """Return the method's handler with the guard around its parser and its behaviour."""
+        handler = await continuation(handler_call_details)
+        if handler is None:
+            return None
+        kind = next(kind for kind in _KINDS if getattr(handler, kind))
+        guarded = self._guard(getattr(handler, kind), handler_call_details.method)
+        wrap = getattr(grpc, f"{kind}_rpc_method_handler")
+        return wrap(guarded, _lenient(handler.request_deserializer), handler.response_serializer)
+
+    def _guard(self, behaviour: Callable[..., Any], method: str) -> Callable[..., Any]:
+        async def answer(request: Any, context: grpc.aio.ServicerContext) -> Any:
+            try:
+                _check_form(request)
+                reply = await behaviour(request, context)
+            except Exception as error:
+                await self._refuse(error, method, context)
+            except asyncio.CancelledError:
+                self._metrics.count_rpc(method, _cancellation(context))
+                raise
+            else:
+                self._metrics.count_rpc(method, "OK")
+                return reply
+
+        async def stream(request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
+            try:
+                _check_form(request)
+                async for reply in behaviour(request, context):
+                    yield reply
+            except Exception as error:
+                await self._refuse(error, method, context)
+            except asyncio.CancelledError:
+                self._metrics.count_rpc(method, _cancellation(context))
+                raise
+            else:
+                self._metrics.count_rpc(method, "OK")
+
+        return stream if inspect.isasyncgenfunction(behaviour) else answer
+
+    async def _refuse(self, error: Exception, method: str, context: grpc.aio.ServicerContext) -> None:
+        """End the call with an error's status; always raises."""
+        if isinstance(error, grpc.aio.AbortError):
+            self._metrics.count_rpc(method, _CODES[context.code()].name)
+            raise error
+        status = self._status(error, method)
+        code = _CODES[status.code]
+        self._metrics.count_rpc(method, code.name)
+        await context.abort(code, status.message, (("grpc-status-details-bin", status.SerializeToString()),))
+
+    def _status(self, error: Exception, method: str) -> Status:
+        if isinstance(error, UnrolledError):
+            self._metrics.count_rejection(error.reason)
+            return refusal_status(error)
+        error_id = secrets.token_hex(8)
+        _log.error("%s failed, id %s", method, error_id, exc_info=error)
+        self._metrics.count_rejection("INTERNAL")
+        return defect_status(error_id)
+
+
+def _lenient(parse: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | None:
+    """Return a parser that answers with a mark instead of raising."""
+    if parse is None:
+        return None
+
+    def attempt(content: bytes) -> Any:
+        try:
+            return parse(content)
+        except DecodeError:
+            return _MALFORMED
+
+    return attempt
+
+
+def _check_form(request: Any) -> None:
+    if request is _MALFORMED:
+        raise InvalidField("request", "is not a message of the method's request type")
+
+
+def _cancellation(context: grpc.aio.ServicerContext) -> str:
+    """Return the code of a call that was broken off: by its deadline or by its caller."""
+    left_s = context.time_remaining()
+    return "DEADLINE_EXCEEDED" if left_s is not None and left_s <= 0 else "CANCELLED"

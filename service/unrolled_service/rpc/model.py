@@ -1,0 +1,32 @@
+"""ModelService: the bundles that are served."""
+
+import grpc
+
+from unrolled.v1 import model_pb2 as wire
+from unrolled.v1.model_pb2_grpc import ModelServiceServicer
+from unrolled_service.bundle import Bundle
+from unrolled_service.convert import read_model
+from unrolled_service.engine import Engine
+
+
+class ModelService(ModelServiceServicer):
+    """Describes the bundles of one engine; they do not change while it runs."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def ListModels(
+        self, _: wire.ListModelsRequest, __: grpc.aio.ServicerContext
+    ) -> wire.ListModelsResponse:
+        """List all bundles."""
+        return wire.ListModelsResponse(models=[_write(lane.bundle) for lane in self._engine.lanes.values()])
+
+    async def GetModel(
+        self, request: wire.GetModelRequest, _: grpc.aio.ServicerContext
+    ) -> wire.GetModelResponse:
+        """Describe one bundle."""
+        return wire.GetModelResponse(model=_write(self._engine.lane(read_model(request.model)).bundle))
+
+
+def _write(bundle: Bundle) -> wire.Model:
+    return wire.Model(sha256=bundle.sha256, manifest=bundle.manifest)

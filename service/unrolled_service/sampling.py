@@ -1,0 +1,52 @@
+"""How a token is drawn: the caller's parameters, and randomness without state.
+
+The parameters are applied inside the program (see ``graph``); here stand their values and the one
+source of randomness: a uniform number that is a function of seed and position alone.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+_GAMMA = np.uint64(0x9E3779B97F4A7C15)
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How the next token is chosen from logits; the defaults cut nothing off.
+
+    Attributes:
+        temperature: divides the logits, 0.01 to 100; 0 takes the most probable token.
+        top_k: keeps this many most probable tokens; 0 keeps all.
+        top_p: keeps the fewest most probable tokens that add up to this, in (0, 1].
+        min_p: keeps tokens at least this times as probable as the most probable, in [0, 1].
+    """
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+
+    @property
+    def truncates(self) -> bool:
+        """Whether any token can be cut off."""
+        return self.temperature > 0 and (self.top_k > 0 or self.top_p < 1.0 or self.min_p > 0.0)
+
+
+def uniform(seeds: NDArray[np.uint64], positions: NDArray[np.uint64]) -> NDArray[np.float32]:
+    """Return a float32 in ``[0, 1)`` for every pair of seed and position; the arguments broadcast.
+
+    ``position`` is the number of tokens before the one that is drawn. Two applications of the
+    SplitMix64 finaliser (Steele, Lea & Flood, OOPSLA 2014) hash the pair; the top 24 bits, which
+    float32 holds exactly, are the number.
+    """
+    with np.errstate(over="ignore"):
+        bits = _mix(_mix(seeds + _GAMMA) + positions * _GAMMA)
+    return (bits >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-24)
+
+
+def _mix(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))

@@ -1,0 +1,101 @@
+"""Chooses the rows of the next slice and how many steps they run.
+
+Streams join and leave between slices. One whose reader is too far behind rests: it holds its state
+but no row. Runs on the engine's thread.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+from itertools import chain
+
+from unrolled_service.stream import Stream
+
+_UNKNOWN_STEP_S = 0.0005
+_LEARNING_RATE = 0.2
+
+
+class Scheduler:
+    """The streams of one bundle.
+
+    Args:
+        max_rows: rows a slice has at most.
+        max_steps: steps a slice has at most.
+        slice_s: how long a slice should take.
+        credit: unread characters past which a stream rests; it returns at half of it.
+    """
+
+    def __init__(self, *, max_rows: int, max_steps: int, slice_s: float, credit: int) -> None:
+        self._max_rows = max_rows
+        self._max_steps = max_steps
+        self._slice_s = slice_s
+        self._credit = credit
+        self._running: list[Stream] = []
+        self._waiting: deque[Stream] = deque()
+        self._resting: list[Stream] = []
+        self._step_s: dict[int, float] = {}
+
+    def __len__(self) -> int:
+        return len(self._running) + len(self._waiting) + len(self._resting)
+
+    def __iter__(self) -> Iterator[Stream]:
+        return chain(self._running, self._waiting, self._resting)
+
+    @property
+    def running(self) -> int:
+        """Streams with a row."""
+        return len(self._running)
+
+    @property
+    def waiting(self) -> int:
+        """Streams that want a row."""
+        return len(self._waiting)
+
+    @property
+    def resting(self) -> int:
+        """Streams that wait for their readers."""
+        return len(self._resting)
+
+    def add(self, stream: Stream) -> None:
+        """Take in a new stream."""
+        self._waiting.append(stream)
+
+    def remove(self, stream: Stream) -> None:
+        """Let go of a stream, whatever it does; nothing happens if it left before."""
+        for place in (self._running, self._waiting, self._resting):
+            if stream in place:
+                place.remove(stream)
+
+    def choose(self) -> list[Stream]:
+        """Return the rows of the next slice; empty if there is nothing to do."""
+        for stream in [each for each in self._resting if each.unread <= self._credit // 2]:
+            self._resting.remove(stream)
+            self._waiting.appendleft(stream)
+        while self._waiting and len(self._running) < self._max_rows:
+            self._running.append(self._waiting.popleft())
+        return self._running
+
+    def steps(self, rows: list[Stream]) -> int:
+        """Return K for a slice of these rows.
+
+        As many steps as fit the time budget, but not past the last token anybody wants, and not past
+        the first token of a stream that has none yet: that one is on its way at once.
+        """
+        step_s = self._step_s.get(len(rows).bit_length(), _UNKNOWN_STEP_S)
+        steps = min(int(self._slice_s / step_s), self._max_steps, max(row.steps_left for row in rows))
+        first_tokens = (len(row.forced) for row in rows if row.first_token_at is None)
+        return max(1, min(steps, min(first_tokens, default=steps)))
+
+    def learn(self, rows: int, steps: int, run_s: float) -> None:
+        """Take in how long a slice ran; the estimate is kept per power of two of the rows."""
+        size = rows.bit_length()
+        known = self._step_s.get(size, run_s / steps)
+        self._step_s[size] = max(known + _LEARNING_RATE * (run_s / steps - known), 1e-7)
+
+    def settle(self) -> None:
+        """Take the rows away from streams that are finished or too far ahead of their readers."""
+        staying: list[Stream] = []
+        for stream in self._running:
+            if stream.finish is not None:
+                continue
+            (self._resting if stream.unread > self._credit else staying).append(stream)
+        self._running = staying

@@ -1,0 +1,167 @@
+"""A running server: what is started, in which order, and how it goes away.
+
+Starting: the bundles prove themselves, the engine's thread starts, the services listen, health says
+SERVING. Going away: health says NOT_SERVING, new work is refused, streams have the grace time, the
+rest end with DRAINING, the ports close, the thread stops.
+"""
+
+import asyncio
+import sys
+import time
+from collections.abc import Sequence
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1._async import HealthServicer
+from grpc_reflection.v1alpha import reflection
+
+from unrolled.v1 import generation_pb2, model_pb2, session_pb2
+from unrolled.v1.generation_pb2_grpc import add_GenerationServiceServicer_to_server
+from unrolled.v1.model_pb2_grpc import add_ModelServiceServicer_to_server
+from unrolled.v1.session_pb2_grpc import add_SessionServiceServicer_to_server
+from unrolled_service.bundle import Bundle
+from unrolled_service.driver import Driver
+from unrolled_service.engine import Engine
+from unrolled_service.errors import Draining
+from unrolled_service.http import OperatorServer
+from unrolled_service.metrics import Metrics
+from unrolled_service.rpc.generation import GenerationService
+from unrolled_service.rpc.guard import Guard
+from unrolled_service.rpc.model import ModelService
+from unrolled_service.rpc.session import SessionService
+from unrolled_service.settings import Settings
+
+_SERVICES = [
+    file.DESCRIPTOR.services_by_name[name].full_name
+    for file, name in (
+        (generation_pb2, "GenerationService"),
+        (session_pb2, "SessionService"),
+        (model_pb2, "ModelService"),
+    )
+]
+_MESSAGE_BYTES = 1 << 20
+_OPTIONS = [
+    ("grpc.so_reuseport", 0),
+    ("grpc.max_concurrent_streams", 4096),
+    ("grpc.max_receive_message_length", _MESSAGE_BYTES),
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.ping_timeout_ms", 10_000),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+]
+_SWITCH_INTERVAL_S = 0.0005
+_LAG_INTERVAL_S = 0.25
+_CLOSING_S = 5.0
+_POLL_S = 0.02
+
+
+class Server:
+    """A server of some bundles.
+
+    Args:
+        bundles: what to serve; names must differ.
+        settings: where to listen, and limits.
+
+    Attributes:
+        address: ``host:port`` of the gRPC services, once started.
+        metrics_address: ``host:port`` of the operators' pages, once started.
+    """
+
+    def __init__(self, bundles: Sequence[Bundle], settings: Settings) -> None:
+        self._bundles = bundles
+        self._settings = settings
+        self._is_ready = False
+
+    async def start(self) -> None:
+        """Listen and serve.
+
+        Raises:
+            OSError: an address cannot be listened on.
+        """
+        sys.setswitchinterval(_SWITCH_INTERVAL_S)  # the engine needs the GIL back soon after a run
+        self._engine = Engine(self._bundles, self._settings)
+        self._metrics = Metrics(self._engine)
+        self._driver = Driver(self._engine, self._metrics.count_slice)
+        self._grpc = self._make_grpc()
+        host, port = split_address(self._settings.listen)
+        self.address = f"{host}:{_listen(self._grpc, host, port)}"
+        host, port = split_address(self._settings.metrics_listen)
+        self._http = OperatorServer(host, port, self._metrics.registry, lambda: self._is_ready)
+        self.metrics_address = f"{host}:{self._http.port}"
+        self._driver.start()
+        await self._grpc.start()
+        self._http.start()
+        self._lag = asyncio.create_task(self._watch_lag())
+        for name in ("", *_SERVICES, *(f"model/{bundle.name}" for bundle in self._bundles)):
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        self._is_ready = True
+
+    async def drain(self) -> None:
+        """Refuse new work, give running streams the grace time, and end the rest."""
+        self._is_ready = False
+        await self._health.enter_graceful_shutdown()
+        await self._driver.call(setattr, self._engine, "is_draining", True)
+        if not await self._is_empty_within(self._settings.drain_grace_s):
+            self._driver.deliver(await self._driver.call(self._engine.fail, Draining()))
+            await self._is_empty_within(_CLOSING_S)
+
+    async def stop(self) -> None:
+        """Close the ports and stop the threads."""
+        self._is_ready = False
+        self._lag.cancel()
+        await self._grpc.stop(None)
+        await self._driver.stop()
+        await asyncio.to_thread(self._http.stop)
+
+    def _make_grpc(self) -> grpc.aio.Server:
+        server = grpc.aio.server(interceptors=[Guard(self._metrics)], options=_OPTIONS)
+        engine, driver, settings = self._engine, self._driver, self._settings
+        add_GenerationServiceServicer_to_server(
+            GenerationService(engine, driver, self._metrics, settings), server
+        )
+        add_SessionServiceServicer_to_server(SessionService(engine, driver, settings), server)
+        add_ModelServiceServicer_to_server(ModelService(engine), server)
+        self._health = HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        names = [
+            *_SERVICES,
+            health_pb2.DESCRIPTOR.services_by_name["Health"].full_name,
+            reflection.SERVICE_NAME,
+        ]
+        reflection.enable_server_reflection(names, server)
+        return server
+
+    async def _is_empty_within(self, limit_s: float) -> bool:
+        deadline = time.monotonic() + limit_s
+        while self._engine.streams:
+            if time.monotonic() >= deadline:
+                return False
+            await asyncio.sleep(_POLL_S)
+        return True
+
+    async def _watch_lag(self) -> None:
+        while True:
+            due = time.monotonic() + _LAG_INTERVAL_S
+            await asyncio.sleep(_LAG_INTERVAL_S)
+            self._metrics.observe_event_loop_lag(max(0.0, time.monotonic() - due))
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Return host and port of ``host:port``; an IPv6 host stands in brackets.
+
+    Raises:
+        ValueError: the text is no such address.
+    """
+    host, separator, port = address.rpartition(":")
+    if not (separator and host and port.isdecimal() and int(port) < 65536):
+        raise ValueError(f"{address!r} is not HOST:PORT")
+    return host, int(port)
+
+
+def _listen(server: grpc.aio.Server, host: str, port: int) -> int:
+    try:
+        return int(server.add_insecure_port(f"{host}:{port}"))
+    except RuntimeError as error:
+        raise OSError(f"cannot listen on {host}:{port}") from error

@@ -1,0 +1,121 @@
+"""Sessions: who claims which state, how far it is and when it expires.
+
+A session's history is every token fed to it and delivered from it. The state in its slot has taken
+the first ``consumed`` of them; ``pending`` holds the rest, which the next stream feeds first. Runs on
+the engine's thread.
+"""
+
+import heapq
+import secrets
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from unrolled_service.errors import SessionExpired, SessionNotFound
+
+if TYPE_CHECKING:
+    from unrolled_service.stream import Stream
+
+_REMEMBERED_EXPIRED = 65_536
+
+
+@dataclass(slots=True, eq=False)
+class Session:
+    """A claim on a state.
+
+    Attributes:
+        id: unguessable, made by the server.
+        serial: its place in the order of creation.
+        model: name of its bundle.
+        seed: seed of its draws where a call gives none.
+        slot: where its state is.
+        ttl_s: idle time it is kept for.
+        created: wall-clock time, seconds since the epoch.
+        expires: engine time at which it ends; moved by each stream.
+        consumed: tokens that the state in ``slot`` has taken.
+        pending: tokens of the history after those.
+        stream: the stream that runs on it.
+    """
+
+    id: str
+    serial: int
+    model: str
+    seed: int
+    slot: int
+    ttl_s: float
+    created: float
+    expires: float
+    consumed: int = 0
+    pending: list[int] = field(default_factory=list)
+    stream: "Stream | None" = None
+
+    @property
+    def position(self) -> int:
+        """Tokens in the history, as far as the caller was given it."""
+        if self.stream is not None:
+            return self.stream.sink.delivered
+        return self.consumed + len(self.pending)
+
+
+class SessionTable:
+    """The sessions by id. Looking one up is O(1); finding the expired ones costs only those."""
+
+    def __init__(self) -> None:
+        self._sessions: dict[str, Session] = {}
+        self._expired: OrderedDict[str, None] = OrderedDict()
+        self._deadlines: list[tuple[float, str]] = []
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def __iter__(self) -> Iterator[Session]:
+        return iter(self._sessions.values())
+
+    def add(self, session: Session) -> None:
+        """Take in a new session."""
+        self._sessions[session.id] = session
+        heapq.heappush(self._deadlines, (session.expires, session.id))
+
+    def find(self, session_id: str) -> Session:
+        """Return a session.
+
+        Raises:
+            SessionExpired: it was here and was idle for too long.
+            SessionNotFound: anything else.
+        """
+        if session := self._sessions.get(session_id):
+            return session
+        raise SessionExpired if session_id in self._expired else SessionNotFound
+
+    def remove(self, session: Session) -> None:
+        """Forget a session."""
+        del self._sessions[session.id]
+
+    def next_deadline(self) -> float | None:
+        """Return the engine time at which ``expire`` has something to look at, or None."""
+        return self._deadlines[0][0] if self._deadlines else None
+
+    def expire(self, now: float) -> list[Session]:
+        """Forget and return the idle sessions whose time has come."""
+        gone = []
+        while self._deadlines and self._deadlines[0][0] <= now:
+            _, session_id = heapq.heappop(self._deadlines)
+            session = self._sessions.get(session_id)
+            if session is None:
+                continue
+            if session.stream is not None or session.expires > now:
+                later = session.expires if session.expires > now else now + session.ttl_s
+                heapq.heappush(self._deadlines, (later, session_id))
+                continue
+            del self._sessions[session_id]
+            self._expired[session_id] = None
+            if len(self._expired) > _REMEMBERED_EXPIRED:
+                self._expired.popitem(last=False)
+            gone.append(session)
+        return gone
+
+
+def make_session_id() -> str:
+    """Return a new id with 128 random bits, url-safe."""
+    return secrets.token_urlsafe(16)

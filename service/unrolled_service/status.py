@@ -1,0 +1,56 @@
+"""Errors to google.rpc.Status: the one place where a refusal becomes bytes.
+
+The gRPC code of a reason is read from the ``ErrorReason`` enum of the wire contract.
+"""
+
+import grpc
+from google.protobuf.any_pb2 import Any
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
+from google.rpc.status_pb2 import Status
+
+from unrolled.v1.error_pb2 import ErrorReason, grpc_code
+from unrolled_service.errors import InvalidField, UnrolledError
+
+DOMAIN = "unrolled"
+_PREFIX = "ERROR_REASON_"
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
+_REASON_CODES = {
+    value.name.removeprefix(_PREFIX): _CODES[value.GetOptions().Extensions[grpc_code]]  # type: ignore[index]
+    for value in ErrorReason.DESCRIPTOR.values
+    if value.number
+}
+
+
+def code_of(reason: str) -> grpc.StatusCode:
+    """Return the status code that a reason travels with."""
+    return _REASON_CODES[reason]
+
+
+def refusal_status(error: UnrolledError) -> Status:
+    """Return the status of a refusal, with its details."""
+    details: list[Message] = [ErrorInfo(reason=error.reason, domain=DOMAIN)]
+    if isinstance(error, InvalidField):
+        violation = BadRequest.FieldViolation(field=error.field, description=error.description)
+        details.append(BadRequest(field_violations=[violation]))
+    if error.retry_after_s is not None:
+        delay = Duration()
+        delay.FromMilliseconds(int(error.retry_after_s * 1000))
+        details.append(RetryInfo(retry_delay=delay))
+    return _status(error.reason, error.message, details)
+
+
+def defect_status(error_id: str) -> Status:
+    """Return the status of a defect: an id to quote, and nothing of what happened."""
+    info = ErrorInfo(reason="INTERNAL", domain=DOMAIN, metadata={"error_id": error_id})
+    return _status("INTERNAL", f"internal error, id {error_id}", [info])
+
+
+def _status(reason: str, message: str, details: list[Message]) -> Status:
+    status = Status(code=code_of(reason).value[0], message=message)
+    for detail in details:
+        packed = Any()
+        packed.Pack(detail)
+        status.details.append(packed)
+    return status
