@@ -7,6 +7,7 @@ the field as it is written in the proto.
 import math
 from datetime import UTC, datetime
 
+import numpy as np
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -24,6 +25,7 @@ MAX_STOPS = 8
 MAX_STOP_LENGTH = 64
 MAX_MODEL_LENGTH = 128
 MAX_SESSION_ID_LENGTH = 64
+MIN_TEMPERATURE = float(np.float32(0.01))  # as it arrives in a float field
 MAX_TOP_K = 2**31 - 1
 MAX_PAGE_SIZE = 1000
 _DEFAULT_PAGE_SIZE = 100
@@ -135,7 +137,7 @@ def _read_sampling(message: wire.Sampling) -> Sampling:
     )
     checks = {
         "temperature": (
-            sampling.temperature == 0 or 0.01 <= sampling.temperature <= 100,
+            sampling.temperature == 0 or MIN_TEMPERATURE <= sampling.temperature <= 100,
             "must be 0, or from 0.01 to 100",
         ),
         "top_k": (sampling.top_k <= MAX_TOP_K, f"must be at most {MAX_TOP_K}"),

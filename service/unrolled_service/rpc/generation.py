@@ -57,8 +57,10 @@ class GenerationService(GenerationServiceServicer):
         while True:
             parcel = await outbox.take()
             if parcel.text:
-                await self._write(context, write_chunk(parcel))
-                outbox.delivered = parcel.position
+                try:
+                    await self._write(context, write_chunk(parcel))
+                finally:  # sent is sent: a reader that comes back still finds it in the transport
+                    outbox.delivered = parcel.position
                 self._driver.wake()
             if parcel.error:
                 raise parcel.error

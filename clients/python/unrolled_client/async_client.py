@@ -1,0 +1,182 @@
+"""The asynchronous client."""
+
+import weakref
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from functools import cached_property
+from types import TracebackType
+from typing import Self, TypeVar, Unpack
+
+import grpc
+
+from unrolled_client.async_session import AsyncSession
+from unrolled_client.async_stream import AsyncStream
+from unrolled_client.channel import (
+    DEFAULT_CALL_TIMEOUT_S,
+    Metadata,
+    Options,
+    Stubs,
+    merge_metadata,
+    merge_options,
+    resolve_target,
+)
+from unrolled_client.errors import NotFound, UnrolledError
+from unrolled_client.values import ModelInfo, SessionInfo
+from unrolled_client.wire import requests
+from unrolled_client.wire.status import error_of
+
+Reply = TypeVar("Reply")
+
+
+class AsyncClient:
+    """A connection to a server, for one event loop; an asynchronous context manager that closes it.
+
+    It may be made outside of the loop. It connects at the first call and again after a break, and pings the
+    server every 30 s while a call runs.
+
+    Args:
+        target: address of the server, "host:port" or any gRPC target; None takes that of the environment variable
+            UNROLLED_SERVER, or 127.0.0.1:50051.
+        credentials: TLS credentials; None talks in clear text.
+        metadata: (name, value) pairs that go with every call.
+        options: gRPC channel options; they override the library's own.
+        call_timeout: seconds that every call may take except the streams, which have their own timeout.
+    """
+
+    def __init__(
+        self,
+        target: str | None = None,
+        *,
+        credentials: grpc.ChannelCredentials | None = None,
+        metadata: Metadata = (),
+        options: Options = (),
+        call_timeout: float = DEFAULT_CALL_TIMEOUT_S,
+    ) -> None:
+        self._target = resolve_target(target)
+        self._credentials = credentials
+        self._options = merge_options(options)
+        self._metadata = tuple(metadata)
+        self._call_timeout = call_timeout
+        self._streams: weakref.WeakSet[AsyncStream] = weakref.WeakSet()
+
+    def generate(
+        self, prompt: str, *, max_tokens: int, **options: Unpack[requests.GenerateOptions]
+    ) -> AsyncStream:
+        """Feed the prompt to a fresh state and stream the text that follows.
+
+        The call begins at once; its errors come out of the stream.
+
+        Args:
+            prompt: text to feed first, at least one character.
+            max_tokens: how many tokens to generate at most, from 1.
+            options: model, sampling (or temperature, top_k, top_p, min_p, repetition_penalty,
+                presence_penalty, frequency_penalty, logit_bias), stop, seed, expected_position, logprobs and
+                timeout in seconds; each None or left out takes the server's default. See
+                `wire.requests.GenerateOptions`.
+
+        Raises:
+            TypeError: an option is unknown or has the wrong type.
+            ValueError: a number does not fit its wire type.
+        """
+        return self._start(requests.generate(prompt, max_tokens=max_tokens, **options))
+
+    @asynccontextmanager
+    async def session(
+        self, *, model: str | None = None, seed: int | None = None, ttl_s: float | None = None
+    ) -> AsyncIterator[AsyncSession]:
+        """Make a session for an `async with` block and delete it at its end.
+
+        Args:
+            model: name of the bundle; None for the only one served.
+            seed: seed of its draws, 0 to 2^64 - 1; None lets the server draw one.
+            ttl_s: idle seconds after which it expires; None for the server's default.
+        """
+        info = await self.create_session(model=model, seed=seed, ttl_s=ttl_s)
+        handle = AsyncSession(self, info.id, info.position)
+        try:
+            yield handle
+        except BaseException:
+            with suppress(UnrolledError):
+                await handle.delete()
+            raise
+        with suppress(NotFound):
+            await handle.delete()
+
+    def open_session(self, session_id: str) -> AsyncSession:
+        """Return a handle on an existing session without asking the server; it is not deleted at exit."""
+        return AsyncSession(self, session_id)
+
+    async def create_session(
+        self, *, model: str | None = None, seed: int | None = None, ttl_s: float | None = None
+    ) -> SessionInfo:
+        """Make a session that lives until it is deleted or expires; the arguments are those of `session`."""
+        return await self._run(requests.create_session(model=model, seed=seed, ttl_s=ttl_s))
+
+    async def get_session(self, session_id: str) -> SessionInfo:
+        """Describe a session."""
+        return await self._run(requests.get_session(session_id))
+
+    async def list_sessions(self, *, page_size: int | None = None) -> AsyncIterator[SessionInfo]:
+        """Iterate over the caller's sessions, oldest first, asking for page after page of 1 to 1,000."""
+        page = await self._run(requests.list_sessions(page_size))
+        for info in page.sessions:
+            yield info
+        while page.next_page_token:
+            page = await self._run(requests.list_sessions(page_size, page.next_page_token))
+            for info in page.sessions:
+                yield info
+
+    async def delete_session(self, session_id: str) -> None:
+        """End a session and free its state."""
+        await self._run(requests.delete_session(session_id))
+
+    async def models(self) -> tuple[ModelInfo, ...]:
+        """Describe all served bundles."""
+        return await self._run(requests.list_models())
+
+    async def model(self, name: str | None = None) -> ModelInfo:
+        """Describe one bundle; without a name the only one served."""
+        return await self._run(requests.get_model(name))
+
+    async def close(self) -> None:
+        """Close the connection; running streams are cancelled."""
+        # Older releases of grpc.aio miss the calls that no task is waiting for.
+        for stream in tuple(self._streams):
+            stream.cancel()
+        await self._channel.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    @cached_property
+    def _channel(self) -> grpc.aio.Channel:
+        # Made at first use: a channel belongs to the loop that runs then.
+        if self._credentials is None:
+            return grpc.aio.insecure_channel(self._target, self._options)
+        return grpc.aio.secure_channel(self._target, self._credentials, self._options)
+
+    @cached_property
+    def _stubs(self) -> Stubs:
+        return Stubs.on(self._channel)
+
+    def _start(
+        self, call: requests.GenerateCall, on_position: Callable[[int], None] | None = None
+    ) -> AsyncStream:
+        metadata = merge_metadata(self._metadata, call.session_id)
+        running = self._stubs.generation.Generate(call.request, timeout=call.timeout, metadata=metadata)
+        stream = AsyncStream(running, on_position)
+        self._streams.add(stream)
+        return stream
+
+    async def _run(self, call: requests.UnaryCall[Reply]) -> Reply:
+        method = getattr(getattr(self._stubs, call.service), call.method)
+        metadata = merge_metadata(self._metadata, call.session_id)
+        try:
+            return call.parse(await method(call.request, timeout=self._call_timeout, metadata=metadata))
+        except grpc.RpcError as failure:
+            raise error_of(failure) from None

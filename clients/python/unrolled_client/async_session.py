@@ -1,0 +1,99 @@
+"""A handle on a session, asynchronous."""
+
+import asyncio
+import weakref
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, Unpack
+
+from unrolled_client.async_stream import AsyncStream
+from unrolled_client.errors import SessionBusy
+from unrolled_client.session import BUSY_DELAYS_S
+from unrolled_client.values import SessionInfo
+from unrolled_client.wire import requests
+
+if TYPE_CHECKING:
+    from unrolled_client.async_client import AsyncClient
+
+
+class AsyncSession:
+    """A session of the server. Calls on it continue where the last one ended, one stream at a time.
+
+    As an asynchronous context manager it closes its open stream at exit; the session itself lives on.
+    """
+
+    def __init__(self, client: "AsyncClient", session_id: str, position: int | None = None) -> None:
+        self._client = client
+        self._id = session_id
+        self._position = position
+        self._stream: weakref.ref[AsyncStream] | None = None
+
+    @property
+    def id(self) -> str:
+        """Return the session's id."""
+        return self._id
+
+    @property
+    def position(self) -> int | None:
+        """Return the last position that the server reported, in tokens; None before any report.
+
+        After a cancelled stream the session may be further: the server counts text that was under way. `info`
+            asks.
+        """
+        return self._position
+
+    def generate(
+        self, prompt: str = "", *, max_tokens: int, **options: Unpack[requests.GenerateOptions]
+    ) -> AsyncStream:
+        """Feed the prompt and stream the text that follows.
+
+        Args:
+            prompt: text to feed first; may be empty once the session is past position 0.
+            max_tokens: how many tokens to generate at most, from 1.
+            options: see `AsyncClient.generate`.
+        """
+        call = requests.generate(prompt, max_tokens=max_tokens, session_id=self._id, **options)
+        stream = self._client._start(call, self._advance)
+        self._stream = weakref.ref(stream)
+        return stream
+
+    async def info(self) -> SessionInfo:
+        """Ask the server for the session as it is now.
+
+        Raises:
+            SessionNotFound, SessionExpired: it is gone.
+        """
+        info = await self._client.get_session(self._id)
+        self._advance(info.position)
+        return info
+
+    async def delete(self) -> None:
+        """Cancel the handle's open stream and end the session.
+
+        Raises:
+            SessionNotFound, SessionExpired: it is gone already.
+            SessionBusy: a stream of somebody else runs on it.
+        """
+        await self.close()
+        for delay_s in BUSY_DELAYS_S:
+            try:
+                return await self._client.delete_session(self._id)
+            except SessionBusy:
+                await asyncio.sleep(delay_s)
+        return await self._client.delete_session(self._id)
+
+    async def close(self) -> None:
+        """Cancel the handle's open stream, if there is one; the session lives on."""
+        stream = self._stream() if self._stream is not None else None
+        if stream is not None:
+            await stream.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def _advance(self, position: int) -> None:
+        self._position = position

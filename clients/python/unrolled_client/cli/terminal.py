@@ -1,0 +1,65 @@
+"""Writes a stream of text to standard output while it arrives."""
+
+import os
+import sys
+import time
+from collections.abc import Iterable
+
+import click
+
+from unrolled_client.values import Finish
+
+SIGPIPE_STATUS = 141
+
+
+class Terminal:
+    """Standard output and what a person wants to know about the text on it.
+
+    Attributes:
+        is_interactive: a person reads it, not a program.
+    """
+
+    def __init__(self) -> None:
+        self.is_interactive = sys.stdout.isatty()
+        self._begin_s = time.perf_counter()
+        self._first_s: float | None = None
+        self._end_s = self._begin_s
+        self._characters = 0
+
+    def echo(self, prompt: str) -> None:
+        """Write the prompt, dim where a person reads it."""
+        click.secho(prompt, dim=True, nl=False)
+        sys.stdout.flush()
+
+    def write(self, pieces: Iterable[str]) -> None:
+        """Write every piece as it arrives."""
+        for piece in pieces:
+            self._end_s = time.perf_counter()
+            self._first_s = self._first_s or self._end_s
+            self._characters += len(piece)
+            sys.stdout.write(piece)
+            sys.stdout.flush()
+
+    def end_line(self) -> None:
+        """Leave the cursor at the start of a line where a person reads."""
+        if self.is_interactive:
+            click.echo()
+
+    def summarize(self, finish: Finish | None) -> None:
+        """Write a line about a finished generation to stderr where a person reads."""
+        if not self.is_interactive or finish is None or self._first_s is None:
+            return
+        elapsed_s = max(self._end_s - self._begin_s, 1e-9)
+        parts = (
+            f"{finish.generated_tokens} tokens",
+            f"seed {finish.seed}",
+            f"{self._characters / elapsed_s:,.0f} chars/s",
+            f"first character after {(self._first_s - self._begin_s) * 1e3:.0f} ms",
+        )
+        click.secho(" · ".join(parts), dim=True, err=True)
+
+
+def abandon_output() -> int:
+    """Make the flush at exit harmless once nobody reads standard output; return the exit status."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return SIGPIPE_STATUS

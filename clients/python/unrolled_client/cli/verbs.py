@@ -1,0 +1,30 @@
+"""The verbs of `unrolled`. The programs know of each other only by these names."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+PROGRAMS = ("unrolled", "unrolled_client", "unrolled_export", "unrolled_service")
+
+
+@dataclass(frozen=True)
+class Verb:
+    """Where a verb's command is, as "module:attribute", the extra that it needs, and one line about it."""
+
+    path: str
+    extra: str
+    help: str
+
+
+VERBS: Mapping[str, Verb] = MappingProxyType(
+    {
+        "serve": Verb("unrolled_service.cli:serve", "service", "Serve bundles over gRPC."),
+        "generate": Verb("unrolled_client.cli.generate:generate", "cli", "Stream text from a server."),
+        "models": Verb("unrolled_client.cli.models:models", "cli", "List the bundles that a server serves."),
+        "train": Verb("unrolled_export.cli:train", "export", "Train a model on a text file."),
+        "export": Verb("unrolled_export.cli:export", "export", "Write a trained model as a bundle."),
+        "verify": Verb(
+            "unrolled_export.cli:verify", "service", "Check that a bundle is whole and gives its golden run."
+        ),
+    }
+)

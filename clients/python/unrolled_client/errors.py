@@ -1,0 +1,183 @@
+"""Everything that can go wrong, as one tree.
+
+A class per group of causes, named after its gRPC status code, and below it a class per documented reason. A
+reason that only a newer server knows arrives as the class of its group, so that `except NotFound` keeps
+working.
+
+    UnrolledError
+    |- InvalidArgument      InvalidField, UnknownCharacter, UnsupportedField
+    |- NotFound             ModelNotFound, SessionNotFound, SessionExpired
+    |- Aborted              SessionBusy, ReaderStalled
+    |- FailedPrecondition   PositionMismatch, ModelMismatch
+    |- ResourceExhausted    SlotsExhausted, QueueFull
+    |- Unavailable          Draining, Unreachable
+    |- InternalError        IncompleteStream
+    |- DeadlineExceeded
+    `- Cancelled
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import grpc
+
+
+class UnrolledError(Exception):
+    """A call that did not succeed.
+
+    Attributes:
+        message: what happened, for people.
+        reason: the server's machine-readable reason such as "SESSION_BUSY"; empty when the server gave none.
+        code: the gRPC status code, a `grpc.StatusCode`.
+        field: path of the request's field that was refused; None for another cause.
+        retry_after_s: seconds after which the server suggests to try again; None when it suggests nothing.
+        error_id: opaque id of a defect, to quote to the server's operator; None for another cause.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: str = "",
+        code: grpc.StatusCode = grpc.StatusCode.UNKNOWN,
+        field: str | None = None,
+        retry_after_s: float | None = None,
+        error_id: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.reason = reason
+        self.code = code
+        self.field = field
+        self.retry_after_s = retry_after_s
+        self.error_id = error_id
+
+
+class InvalidArgument(UnrolledError):
+    """The request can not succeed as it is; nothing was done."""
+
+
+class InvalidField(InvalidArgument):
+    """A field is missing, malformed or out of range; `field` names it."""
+
+
+class UnknownCharacter(InvalidArgument):
+    """The prompt has a character that the model's vocabulary has not."""
+
+
+class UnsupportedField(InvalidArgument):
+    """The request asks for something that the server does not offer."""
+
+
+class NotFound(UnrolledError):
+    """What the call names does not exist."""
+
+
+class ModelNotFound(NotFound):
+    """No bundle of that name is served, or none was named while more than one is."""
+
+
+class SessionNotFound(NotFound):
+    """The session does not exist or belongs to somebody else."""
+
+
+class SessionExpired(NotFound):
+    """The session was idle for too long; start again from the text you hold."""
+
+
+class Aborted(UnrolledError):
+    """The call lost against something that happens at the same time."""
+
+
+class SessionBusy(Aborted):
+    """Another stream is running on the session; finish or cancel it first."""
+
+
+class ReaderStalled(Aborted):
+    """The text was not read for longer than the server waits."""
+
+
+class FailedPrecondition(UnrolledError):
+    """The session is not as the call needs it; nothing was done."""
+
+
+class PositionMismatch(FailedPrecondition):
+    """The session is not at the expected position."""
+
+
+class ModelMismatch(FailedPrecondition):
+    """The session was made for another model than the one named."""
+
+
+class ResourceExhausted(UnrolledError):
+    """The server is full; try again after `retry_after_s`."""
+
+
+class SlotsExhausted(ResourceExhausted):
+    """Every session slot is taken."""
+
+
+class QueueFull(ResourceExhausted):
+    """Too many streams are waiting."""
+
+
+class Unavailable(UnrolledError):
+    """No server took or finished the call; another one may."""
+
+
+class Draining(Unavailable):
+    """The server is going away; resume on another one."""
+
+
+class Unreachable(Unavailable):
+    """There is no connection to a server, or it broke."""
+
+
+class InternalError(UnrolledError):
+    """A defect of the server; quote `error_id` to its operator."""
+
+
+class IncompleteStream(InternalError):
+    """The stream ended without saying how; its text may be incomplete."""
+
+
+class DeadlineExceeded(UnrolledError):
+    """The call took longer than its timeout."""
+
+
+class Cancelled(UnrolledError):
+    """The call was cancelled, usually because this program closed the stream."""
+
+
+BY_REASON: Mapping[str, type[UnrolledError]] = MappingProxyType(
+    {
+        "INVALID_FIELD": InvalidField,
+        "UNKNOWN_CHARACTER": UnknownCharacter,
+        "UNSUPPORTED_FIELD": UnsupportedField,
+        "MODEL_NOT_FOUND": ModelNotFound,
+        "SESSION_NOT_FOUND": SessionNotFound,
+        "SESSION_EXPIRED": SessionExpired,
+        "SESSION_BUSY": SessionBusy,
+        "POSITION_MISMATCH": PositionMismatch,
+        "MODEL_MISMATCH": ModelMismatch,
+        "SLOTS_EXHAUSTED": SlotsExhausted,
+        "QUEUE_FULL": QueueFull,
+        "READER_STALLED": ReaderStalled,
+        "DRAINING": Draining,
+        "INTERNAL": InternalError,
+    }
+)
+
+BY_CODE: Mapping[grpc.StatusCode, type[UnrolledError]] = MappingProxyType(
+    {
+        grpc.StatusCode.INVALID_ARGUMENT: InvalidArgument,
+        grpc.StatusCode.NOT_FOUND: NotFound,
+        grpc.StatusCode.ABORTED: Aborted,
+        grpc.StatusCode.FAILED_PRECONDITION: FailedPrecondition,
+        grpc.StatusCode.RESOURCE_EXHAUSTED: ResourceExhausted,
+        grpc.StatusCode.UNAVAILABLE: Unavailable,
+        grpc.StatusCode.INTERNAL: InternalError,
+        grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
+        grpc.StatusCode.CANCELLED: Cancelled,
+    }
+)

@@ -1,0 +1,142 @@
+"""What callers give and get: frozen values that know nothing of the wire."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is chosen from the model's logits. None leaves a choice to the server's default.
+
+    Attributes:
+        temperature: divides the logits; 0 to 100, 0 takes the most probable token. Default 1.
+        top_k: keeps this many most probable tokens; 0 keeps all. Default 0.
+        top_p: keeps the fewest most probable tokens that add up to this probability; above 0, at most 1.
+            Default 1.
+        min_p: keeps tokens at least this times as probable as the most probable one; 0 to 1. Default 0.
+        repetition_penalty: divides or multiplies the logits of tokens seen before. Default 1.
+        presence_penalty: subtracted from the logits of tokens generated before. Default 0.
+        frequency_penalty: subtracted once for each time that a token was generated. Default 0.
+        logit_bias: added to the logits, by token.
+    """
+
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+    repetition_penalty: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    logit_bias: Mapping[str, float] | None = None
+
+
+@dataclass(frozen=True)
+class TokenLogprob:
+    """The natural log-probability of one token before any cut-off."""
+
+    token: str
+    logprob: float
+
+
+@dataclass(frozen=True)
+class TokenLogprobs:
+    """The token chosen at one position and the most probable ones, most probable first."""
+
+    chosen: TokenLogprob
+    top: tuple[TokenLogprob, ...]
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A piece of generated text.
+
+    Attributes:
+        text: at least one character, to be appended to what came before.
+        position: tokens in the session's history once this text is taken.
+        logprobs: one entry a token of the text; empty when not asked for.
+    """
+
+    text: str
+    position: int
+    logprobs: tuple[TokenLogprobs, ...] = ()
+
+
+@dataclass(frozen=True)
+class Finish:
+    """How a generation ended.
+
+    Attributes:
+        reason: "length" (max_tokens were generated) or "stop" (a stop text was met); a reason that only a
+            newer server knows is its number.
+        stop: the stop text that was met; None for another reason.
+        prompt_tokens: tokens of the prompt.
+        generated_tokens: tokens generated and sent.
+        seed: the seed that was used, drawn by the server or not.
+        position: tokens in the session's history, where a next call continues.
+        queue_s: seconds on the server from the request's arrival to its first work.
+        first_token_s: seconds on the server from the request's arrival to its first token.
+        total_s: seconds on the server from the request's arrival to its last token.
+    """
+
+    reason: str
+    stop: str | None
+    prompt_tokens: int
+    generated_tokens: int
+    seed: int
+    position: int
+    queue_s: float
+    first_token_s: float
+    total_s: float
+
+
+@dataclass(frozen=True)
+class SessionInfo:
+    """A session as the server described it at one moment.
+
+    Attributes:
+        id: unguessable id, made by the server.
+        model: name of its bundle.
+        seed: seed of its draws where a call gives none.
+        position: tokens in its history, everything fed and everything delivered.
+        is_busy: a stream is running on it.
+        create_time: when it was made, in UTC.
+        expire_time: when it ends unless it is used before, in UTC.
+    """
+
+    id: str
+    model: str
+    seed: int
+    position: int
+    is_busy: bool
+    create_time: datetime
+    expire_time: datetime
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """A served bundle.
+
+    Attributes:
+        name: name that calls use.
+        sha256: its identity, in lower-case hex.
+        description: one line for people.
+        cell: "rnn", "gru", "lstm" or a name of the author's.
+        layers: number of layers.
+        hidden_size: units of each layer.
+        embedding_size: size of the learned embedding; 0 for one-hot input.
+        parameters: trained numbers in the model.
+        vocabulary: the tokens that it reads and writes.
+        nats_per_char: mean negative log-likelihood on held-out text; None when unknown.
+    """
+
+    name: str
+    sha256: str
+    description: str
+    cell: str
+    layers: int
+    hidden_size: int
+    embedding_size: int
+    parameters: int
+    vocabulary: tuple[str, ...]
+    nats_per_char: float | None

@@ -1,0 +1,94 @@
+"""Turns reply messages into values."""
+
+from dataclasses import dataclass
+from datetime import UTC
+
+from google.protobuf import duration_pb2
+
+from unrolled.v1 import generation_pb2, model_pb2, session_pb2
+from unrolled_client.values import Chunk, Finish, ModelInfo, SessionInfo, TokenLogprob, TokenLogprobs
+
+
+@dataclass(frozen=True)
+class SessionPage:
+    """A page of sessions, and the token of the next one (empty: this was the last)."""
+
+    sessions: tuple[SessionInfo, ...]
+    next_page_token: str
+
+
+def chunk(message: generation_pb2.Chunk) -> Chunk:
+    """Read a piece of text."""
+    logprobs = tuple(
+        TokenLogprobs(
+            chosen=TokenLogprob(entry.chosen.token, entry.chosen.logprob),
+            top=tuple(TokenLogprob(one.token, one.logprob) for one in entry.top),
+        )
+        for entry in message.logprobs
+    )
+    return Chunk(text=message.text, position=message.position, logprobs=logprobs)
+
+
+def finish(message: generation_pb2.Finish) -> Finish:
+    """Read the end of a generation."""
+    return Finish(
+        reason=_finish_reason(message.reason),
+        stop=message.stop or None,
+        prompt_tokens=message.usage.prompt_tokens,
+        generated_tokens=message.usage.generated_tokens,
+        seed=message.seed,
+        position=message.position,
+        queue_s=seconds(message.timings.queue),
+        first_token_s=seconds(message.timings.first_token),
+        total_s=seconds(message.timings.total),
+    )
+
+
+def session_info(message: session_pb2.Session) -> SessionInfo:
+    """Read the description of a session."""
+    return SessionInfo(
+        id=message.id,
+        model=message.model,
+        seed=message.seed,
+        position=message.position,
+        is_busy=message.busy,
+        create_time=message.create_time.ToDatetime(tzinfo=UTC),
+        expire_time=message.expire_time.ToDatetime(tzinfo=UTC),
+    )
+
+
+def session_page(message: session_pb2.ListSessionsResponse) -> SessionPage:
+    """Read one page of sessions."""
+    return SessionPage(tuple(map(session_info, message.sessions)), message.next_page_token)
+
+
+def model_info(message: model_pb2.Model) -> ModelInfo:
+    """Read the description of a bundle."""
+    manifest = message.manifest
+    return ModelInfo(
+        name=manifest.name,
+        sha256=message.sha256,
+        description=manifest.description,
+        cell=manifest.architecture.cell,
+        layers=manifest.architecture.layers,
+        hidden_size=manifest.architecture.hidden_size,
+        embedding_size=manifest.architecture.embedding_size,
+        parameters=manifest.architecture.parameters,
+        vocabulary=tuple(manifest.vocabulary),
+        nats_per_char=manifest.evaluation.nats_per_char if manifest.HasField("evaluation") else None,
+    )
+
+
+def model_infos(message: model_pb2.ListModelsResponse) -> tuple[ModelInfo, ...]:
+    """Read the descriptions of all bundles."""
+    return tuple(map(model_info, message.models))
+
+
+def seconds(duration: duration_pb2.Duration) -> float:
+    """Return a duration in seconds."""
+    return duration.seconds + duration.nanos / 1e9
+
+
+def _finish_reason(number: int) -> str:
+    value = generation_pb2.FinishReason.DESCRIPTOR.values_by_number.get(number)
+    return str(number) if value is None else value.name.removeprefix("FINISH_REASON_").lower()

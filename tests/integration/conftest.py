@@ -1,0 +1,22 @@
+from pathlib import Path
+
+import pytest
+from unrolled_service.bundle import Bundle, load_bundle
+
+from tests.support.alphabet import write_bundle
+
+
+@pytest.fixture(scope="session")
+def alphabet(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The alphabet cell, certain of its next letter."""
+    return load_bundle(write_bundle(folder(tmp_path_factory)))
+
+
+@pytest.fixture(scope="session")
+def dice(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The alphabet cell in doubt: its samples differ from seed to seed."""
+    return load_bundle(write_bundle(folder(tmp_path_factory), name="dice", sharpness=2.0))
+
+
+def folder(factory: pytest.TempPathFactory) -> Path:
+    return factory.mktemp("bundle") / "bundle"

@@ -1,0 +1,270 @@
+"""Every documented error, provoked once through real gRPC: code, reason, field, retry time."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import grpc
+import pytest
+from google.protobuf.duration_pb2 import Duration
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
+from grpc_status import rpc_status
+from unrolled.v1 import error_pb2
+from unrolled.v1.generation_pb2 import GenerateRequest, Sampling
+from unrolled.v1.generation_pb2_grpc import GenerationServiceStub
+from unrolled.v1.model_pb2 import GetModelRequest
+from unrolled.v1.model_pb2_grpc import ModelServiceStub
+from unrolled.v1.session_pb2 import (
+    CreateSessionRequest,
+    DeleteSessionRequest,
+    GetSessionRequest,
+    ListSessionsRequest,
+)
+from unrolled.v1.session_pb2_grpc import SessionServiceStub
+from unrolled_service.bundle import Bundle
+
+from tests.support.serving import serving
+
+NAN, INF = float("nan"), float("inf")
+
+
+@dataclass
+class Stubs:
+    generation: GenerationServiceStub
+    sessions: SessionServiceStub
+    models: ModelServiceStub
+
+    def generate(self, **fields: object) -> None:
+        for _ in self.generation.Generate(GenerateRequest(**({"prompt": "a", "max_tokens": 1} | fields))):  # type: ignore[arg-type]
+            pass
+
+    def sample(self, **fields: object) -> None:
+        self.generate(model="alphabet", sampling=Sampling(**fields))  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def stubs(alphabet: Bundle, dice: Bundle) -> Iterator[Stubs]:
+    limits = {"max_tokens": 1000, "max_prompt_tokens": 100, "max_sessions": 3, "max_streams": 1}
+    with serving(alphabet, dice, **limits) as server, grpc.insecure_channel(server.address) as channel:
+        yield Stubs(GenerationServiceStub(channel), SessionServiceStub(channel), ModelServiceStub(channel))
+
+
+@dataclass
+class Refusal:
+    code: str
+    reason: str
+    field: str
+    text: str
+    retry_after_s: float | None
+
+
+def refusal(call: Callable[[], object]) -> Refusal:
+    """Make a call that must fail; return what the caller can know."""
+    with pytest.raises(grpc.RpcError) as caught:
+        call()
+    status = rpc_status.from_call(caught.value)
+    assert status is not None, caught.value
+    assert status.code == caught.value.code().value[0]
+    found: dict[str, list[object]] = {}
+    for detail in status.details:
+        for kind in (ErrorInfo, BadRequest, RetryInfo):
+            if detail.Is(kind.DESCRIPTOR):
+                message = kind()
+                detail.Unpack(message)
+                found.setdefault(kind.__name__, []).append(message)
+    (info,) = found["ErrorInfo"]
+    assert isinstance(info, ErrorInfo)
+    assert info.domain == "unrolled"
+    value = error_pb2.ErrorReason.DESCRIPTOR.values_by_name[f"ERROR_REASON_{info.reason}"]
+    assert value.GetOptions().Extensions[error_pb2.grpc_code] == status.code  # type: ignore[index]
+    field = ""
+    for bad in found.get("BadRequest", []):
+        assert isinstance(bad, BadRequest)
+        field = bad.field_violations[0].field
+    retry_after_s = None
+    for retry in found.get("RetryInfo", []):
+        assert isinstance(retry, RetryInfo)
+        retry_after_s = retry.retry_delay.ToTimedelta().total_seconds()
+    return Refusal(caught.value.code().name, info.reason, field, status.message, retry_after_s)
+
+
+INVALID: dict[str, tuple[Callable[[Stubs], object], str]] = {
+    "max_tokens unset": (lambda s: s.generate(max_tokens=0, model="alphabet"), "max_tokens"),
+    "max_tokens above": (lambda s: s.generate(max_tokens=1001, model="alphabet"), "max_tokens"),
+    "max_tokens at 2^32": (lambda s: s.generate(max_tokens=2**32 - 1, model="alphabet"), "max_tokens"),
+    "prompt too long": (lambda s: s.generate(prompt="a" * 101, model="alphabet"), "prompt"),
+    "prompt empty": (lambda s: s.generate(prompt="", model="alphabet"), "prompt"),
+    "temperature below": (lambda s: s.sample(temperature=-0.1), "sampling.temperature"),
+    "temperature tiny": (lambda s: s.sample(temperature=0.001), "sampling.temperature"),
+    "temperature above": (lambda s: s.sample(temperature=100.1), "sampling.temperature"),
+    "temperature nan": (lambda s: s.sample(temperature=NAN), "sampling.temperature"),
+    "temperature inf": (lambda s: s.sample(temperature=INF), "sampling.temperature"),
+    "top_k above": (lambda s: s.sample(top_k=2**31), "sampling.top_k"),
+    "top_p zero": (lambda s: s.sample(top_p=0), "sampling.top_p"),
+    "top_p above": (lambda s: s.sample(top_p=1.01), "sampling.top_p"),
+    "top_p nan": (lambda s: s.sample(top_p=NAN), "sampling.top_p"),
+    "min_p below": (lambda s: s.sample(min_p=-0.01), "sampling.min_p"),
+    "min_p above": (lambda s: s.sample(min_p=1.01), "sampling.min_p"),
+    "min_p nan": (lambda s: s.sample(min_p=NAN), "sampling.min_p"),
+    "stop empty": (lambda s: s.generate(stop=["x", ""], model="alphabet"), "stop[1]"),
+    "stop too long": (lambda s: s.generate(stop=["x" * 65], model="alphabet"), "stop[0]"),
+    "stops too many": (lambda s: s.generate(stop=["x"] * 9, model="alphabet"), "stop"),
+    "model too long": (lambda s: s.generate(model="m" * 129), "model"),
+    "model too long to describe": (lambda s: s.models.GetModel(GetModelRequest(model="m" * 129)), "model"),
+    "session_id too long": (lambda s: s.generate(session_id="i" * 65), "session_id"),
+    "session_id unset": (lambda s: s.sessions.GetSession(GetSessionRequest()), "session_id"),
+    "ttl below": (lambda s: create(s, ttl=Duration(nanos=999_999_999)), "ttl"),
+    "ttl negative": (lambda s: create(s, ttl=Duration(seconds=-5)), "ttl"),
+    "ttl above": (lambda s: create(s, ttl=Duration(seconds=86_401)), "ttl"),
+    "page_size above": (lambda s: s.sessions.ListSessions(ListSessionsRequest(page_size=1001)), "page_size"),
+    "page_token foreign": (
+        lambda s: s.sessions.ListSessions(ListSessionsRequest(page_token="x")),
+        "page_token",
+    ),
+}
+UNSUPPORTED: dict[str, tuple[Callable[[Stubs], object], str]] = {
+    "logprobs": (lambda s: s.generate(logprobs=1, model="alphabet"), "logprobs"),
+    "repetition": (lambda s: s.sample(repetition_penalty=1.1), "sampling.repetition_penalty"),
+    "presence": (lambda s: s.sample(presence_penalty=0.1), "sampling.presence_penalty"),
+    "frequency": (lambda s: s.sample(frequency_penalty=NAN), "sampling.frequency_penalty"),
+    "bias": (lambda s: s.sample(logit_bias={"a": 1}), "sampling.logit_bias"),
+}
+
+
+def create(stubs: Stubs, **fields: object) -> str:
+    request = CreateSessionRequest(**({"model": "alphabet"} | fields))  # type: ignore[arg-type]
+    return str(stubs.sessions.CreateSession(request).session.id)
+
+
+def delete(stubs: Stubs, session_id: str) -> None:
+    stubs.sessions.DeleteSession(DeleteSessionRequest(session_id=session_id))
+
+
+@pytest.mark.parametrize("case", INVALID)
+def test_invalid_field(stubs: Stubs, case: str) -> None:
+    call, field = INVALID[case]
+
+    refused = refusal(lambda: call(stubs))
+
+    assert (refused.code, refused.reason, refused.field) == ("INVALID_ARGUMENT", "INVALID_FIELD", field)
+    assert refused.text.startswith(f"{field}: ")
+
+
+@pytest.mark.parametrize("case", UNSUPPORTED)
+def test_unsupported_field(stubs: Stubs, case: str) -> None:
+    call, field = UNSUPPORTED[case]
+
+    refused = refusal(lambda: call(stubs))
+
+    assert (refused.code, refused.reason, refused.field) == ("INVALID_ARGUMENT", "UNSUPPORTED_FIELD", field)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"max_tokens": 1000},
+        {"prompt": "a" * 100},
+        {"sampling": Sampling(temperature=0.01)},
+        {"sampling": Sampling(temperature=100)},
+        {"sampling": Sampling(top_k=2**31 - 1, top_p=1, min_p=1)},
+        {"sampling": Sampling(repetition_penalty=1, presence_penalty=0, frequency_penalty=0)},
+        {"stop": ["x" * 64] * 8},
+        {"seed": 2**64 - 1},
+    ],
+)
+def test_the_bounds_themselves_are_accepted(stubs: Stubs, fields: dict[str, object]) -> None:
+    stubs.generate(model="alphabet", **fields)
+
+
+def test_unknown_character(stubs: Stubs) -> None:
+    refused = refusal(lambda: stubs.generate(prompt="ab7", model="alphabet"))
+
+    assert (refused.code, refused.reason, refused.field) == (
+        "INVALID_ARGUMENT",
+        "UNKNOWN_CHARACTER",
+        "prompt",
+    )
+    assert "'7' (U+0037), the character at position 2" in refused.text
+
+
+def test_model_not_found(stubs: Stubs) -> None:
+    for call in (
+        lambda: stubs.generate(model="nobody"),
+        stubs.generate,
+        lambda: create(stubs, model="nobody"),
+    ):
+        refused = refusal(call)
+        assert (refused.code, refused.reason) == ("NOT_FOUND", "MODEL_NOT_FOUND")
+
+
+def test_session_not_found(stubs: Stubs) -> None:
+    unknown = "x" * 22
+    for call in (
+        lambda: stubs.generate(session_id=unknown),
+        lambda: stubs.sessions.GetSession(GetSessionRequest(session_id=unknown)),
+        lambda: delete(stubs, unknown),
+    ):
+        refused = refusal(call)
+        assert (refused.code, refused.reason) == ("NOT_FOUND", "SESSION_NOT_FOUND")
+
+
+def test_session_expired(stubs: Stubs) -> None:
+    session_id = create(stubs, ttl=Duration(seconds=1))
+
+    def is_listed() -> bool:
+        return any(s.id == session_id for s in stubs.sessions.ListSessions(ListSessionsRequest()).sessions)
+
+    while is_listed():
+        pass
+
+    refused = refusal(lambda: stubs.generate(session_id=session_id))
+    assert (refused.code, refused.reason) == ("NOT_FOUND", "SESSION_EXPIRED")
+
+
+def test_session_busy_and_queue_full(stubs: Stubs) -> None:
+    session_id = create(stubs)
+    request = GenerateRequest(prompt="a", max_tokens=1000, session_id=session_id)
+    stream = stubs.generation.Generate(request)
+    next(stream)
+
+    busy = refusal(lambda: delete(stubs, session_id))
+    full = refusal(lambda: stubs.generate(model="alphabet"))
+
+    assert (busy.code, busy.reason) == ("ABORTED", "SESSION_BUSY")
+    assert (full.code, full.reason, full.retry_after_s) == ("RESOURCE_EXHAUSTED", "QUEUE_FULL", 1.0)
+    for _ in stream:
+        pass
+    delete(stubs, session_id)
+
+
+def test_position_mismatch(stubs: Stubs) -> None:
+    session_id = create(stubs)
+
+    refused = refusal(lambda: stubs.generate(session_id=session_id, expected_position=7))
+
+    assert (refused.code, refused.reason) == ("FAILED_PRECONDITION", "POSITION_MISMATCH")
+    assert refused.text == "expected_position is 7, the session is at 0"
+    stubs.generate(session_id=session_id, expected_position=0)
+    delete(stubs, session_id)
+
+
+def test_model_mismatch(stubs: Stubs) -> None:
+    session_id = create(stubs)
+
+    refused = refusal(lambda: stubs.generate(session_id=session_id, model="dice"))
+
+    assert (refused.code, refused.reason) == ("FAILED_PRECONDITION", "MODEL_MISMATCH")
+    delete(stubs, session_id)
+
+
+def test_slots_exhausted(stubs: Stubs) -> None:
+    made = [create(stubs) for _ in range(3)]
+
+    refused = refusal(lambda: create(stubs))
+
+    assert (refused.code, refused.reason, refused.retry_after_s) == (
+        "RESOURCE_EXHAUSTED",
+        "SLOTS_EXHAUSTED",
+        1.0,
+    )
+    for session_id in made:
+        delete(stubs, session_id)

@@ -1,0 +1,82 @@
+"""Drives an engine in a plain loop, with readers that read when they are told to."""
+
+from unrolled_service.engine import Engine
+from unrolled_service.lane import Delivery
+from unrolled_service.stream import Finish, Generation, Stream
+
+
+class Reader:
+    """A sink that takes everything at once, or only when ``read`` is called."""
+
+    def __init__(self, *, is_eager: bool = True) -> None:
+        self.delivered = 0
+        self.text = ""
+        self.finish: Finish | None = None
+        self.error: Exception | None = None
+        self.is_eager = is_eager
+        self._unread: list[Delivery] = []
+
+    def put(self, delivery: Delivery) -> None:
+        self._unread.append(delivery)
+        if self.is_eager:
+            self.read()
+
+    def read(self, pieces: int | None = None) -> None:
+        """Take the oldest pieces that wait; all of them by default."""
+        count = len(self._unread) if pieces is None else pieces
+        taken, self._unread = self._unread[:count], self._unread[count:]
+        for delivery in taken:
+            self.text += delivery.text
+            self.delivered = delivery.position
+            self.finish = delivery.finish
+            self.error = delivery.error
+
+
+class Clock:
+    """Engine time that stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def run_slice(engine: Engine) -> bool:
+    """Run one slice and hand out its news; return whether there was anything to do."""
+    done = engine.slice()
+    for delivery in done.deliveries if done else ():
+        assert isinstance(delivery.sink, Reader)
+        delivery.sink.put(delivery)
+    return done is not None
+
+
+def run(engine: Engine) -> None:
+    """Run slices until there is nothing to do."""
+    while run_slice(engine):
+        pass
+
+
+def begin(
+    engine: Engine,
+    prompt: str,
+    max_tokens: int,
+    *,
+    reader: Reader | None = None,
+    model: str = "",
+    **options: object,
+) -> tuple[Stream, Reader]:
+    """Begin a stream whose options are those of ``Generation``."""
+    reader = reader or Reader()
+    lane = engine.lane(model)
+    tokens = lane.bundle.vocabulary.encode(prompt, field="prompt")
+    generation = Generation(tokens, max_tokens, **options)  # type: ignore[arg-type]
+    return engine.submit(model, generation, reader), reader
+
+
+def generate(engine: Engine, prompt: str, max_tokens: int, **options: object) -> Reader:
+    """Run one stream to its end and close it."""
+    stream, reader = begin(engine, prompt, max_tokens, **options)  # type: ignore[arg-type]
+    run(engine)
+    engine.close(stream)
+    return reader

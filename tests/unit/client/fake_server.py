@@ -1,0 +1,202 @@
+"""A server made by hand: it says what a test tells it to say, and notes what it was asked."""
+
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias, cast
+
+import grpc
+from google.protobuf import any_pb2
+from google.rpc import error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+from unrolled.v1 import (
+    error_pb2,
+    generation_pb2,
+    generation_pb2_grpc,
+    model_pb2,
+    model_pb2_grpc,
+    session_pb2,
+    session_pb2_grpc,
+)
+
+LETTERS: Final = "abcdefghijklmnopqrstuvwxyz"
+PATIENCE_S: Final = 20.0
+DRAWN_SEED: Final = 11
+
+
+class Hang:
+    """A step of a script: say nothing more until the call ends."""
+
+
+Step: TypeAlias = str | Hang | generation_pb2.GenerateResponse | status_pb2.Status
+
+
+def letters(count: int) -> str:
+    return "".join(LETTERS[i % len(LETTERS)] for i in range(count))
+
+
+def code_of(reason: str) -> int:
+    value = error_pb2.ErrorReason.DESCRIPTOR.values_by_name[f"ERROR_REASON_{reason}"]
+    return int(value.GetOptions().Extensions[cast(Any, error_pb2.grpc_code)])
+
+
+def refusal(
+    reason: str,
+    message: str = "no",
+    *details: Any,
+    code: int | None = None,
+    domain: str = "unrolled",
+    **metadata: str,
+) -> status_pb2.Status:
+    info = error_details_pb2.ErrorInfo(reason=reason, domain=domain, metadata=metadata)
+    return bare_status(code_of(reason) if code is None else code, message, info, *details)
+
+
+def bare_status(code: int, message: str, *details: Any) -> status_pb2.Status:
+    packed = []
+    for detail in details:
+        packed.append(any_pb2.Any())
+        packed[-1].Pack(detail)
+    return status_pb2.Status(code=code, message=message, details=packed)
+
+
+@dataclass
+class FakeServer:
+    """Its Generate follows `script`; without one it sends max_tokens letters, three to a message."""
+
+    script: Sequence[Step] | None = None
+    refusals: dict[str, list[status_pb2.Status]] = field(default_factory=dict)
+    requests: list[Any] = field(default_factory=list)
+    metadata: list[dict[str, str | bytes]] = field(default_factory=list)
+    deadlines_s: list[float | None] = field(default_factory=list)
+    sessions: dict[str, session_pb2.Session] = field(default_factory=dict)
+    models: list[model_pb2.Model] = field(default_factory=list)
+    was_cancelled: threading.Event = field(default_factory=threading.Event)
+    was_completed: threading.Event = field(default_factory=threading.Event)
+    target: str = ""
+
+    def Generate(self, request: Any, context: Any) -> Iterator[generation_pb2.GenerateResponse]:
+        served, ended = threading.Event(), threading.Event()
+
+        def end() -> None:
+            ended.set()
+            if not served.is_set():
+                self.was_cancelled.set()
+
+        # The generator is not resumed once the call is over, so the callback notes it.
+        context.add_callback(end)
+        self._note(request, context)
+        position = self.sessions[request.session_id].position if request.session_id in self.sessions else 0
+        position += len(request.prompt)
+        for step in self._letters(request) if self.script is None else self.script:
+            match step:
+                case str():
+                    position += len(step)
+                    self._move(request.session_id, position)
+                    yield chunk(step, position)
+                case Hang():
+                    ended.wait(PATIENCE_S)
+                    return
+                case status_pb2.Status():
+                    served.set()
+                    context.abort_with_status(rpc_status.to_status(step))
+                case _:
+                    yield step
+        if self.script is None:
+            yield finish(request, position)
+        served.set()
+        self.was_completed.set()
+
+    def CreateSession(self, request: Any, context: Any) -> session_pb2.CreateSessionResponse:
+        self._note(request, context)
+        session = session_pb2.Session(
+            id=f"s{len(self.sessions)}", model=request.model or "letters", seed=request.seed
+        )
+        session.create_time.FromSeconds(1_000)
+        session.expire_time.FromSeconds(1_000 + request.ttl.seconds)
+        self.sessions[session.id] = session
+        return session_pb2.CreateSessionResponse(session=session)
+
+    def GetSession(self, request: Any, context: Any) -> session_pb2.GetSessionResponse:
+        self._note(request, context)
+        self._require(request.session_id, context)
+        return session_pb2.GetSessionResponse(session=self.sessions[request.session_id])
+
+    def ListSessions(self, request: Any, context: Any) -> session_pb2.ListSessionsResponse:
+        self._note(request, context)
+        begin, size = int(request.page_token or 0), request.page_size or 100
+        sessions = list(self.sessions.values())
+        following = str(begin + size) if begin + size < len(sessions) else ""
+        return session_pb2.ListSessionsResponse(
+            sessions=sessions[begin : begin + size], next_page_token=following
+        )
+
+    def DeleteSession(self, request: Any, context: Any) -> session_pb2.DeleteSessionResponse:
+        self._note(request, context)
+        self._require(request.session_id, context)
+        del self.sessions[request.session_id]
+        return session_pb2.DeleteSessionResponse()
+
+    def ListModels(self, request: Any, context: Any) -> model_pb2.ListModelsResponse:
+        self._note(request, context)
+        return model_pb2.ListModelsResponse(models=self.models)
+
+    def GetModel(self, request: Any, context: Any) -> model_pb2.GetModelResponse:
+        self._note(request, context)
+        return model_pb2.GetModelResponse(model=self.models[0])
+
+    def _note(self, request: Any, context: Any) -> None:
+        self.requests.append(request)
+        self.metadata.append(dict(context.invocation_metadata()))
+        self.deadlines_s.append(context.time_remaining())
+        waiting = self.refusals.get(type(request).__name__)
+        if waiting:
+            context.abort_with_status(rpc_status.to_status(waiting.pop(0)))
+
+    def _require(self, session_id: str, context: Any) -> None:
+        if session_id not in self.sessions:
+            context.abort_with_status(rpc_status.to_status(refusal("SESSION_NOT_FOUND")))
+
+    def _move(self, session_id: str, position: int) -> None:
+        if session_id in self.sessions:
+            self.sessions[session_id].position = position
+
+    def _letters(self, request: Any) -> Iterator[str]:
+        text = letters(request.max_tokens)
+        return (text[i : i + 3] for i in range(0, len(text), 3))
+
+
+def chunk(text: str, position: int = 0) -> generation_pb2.GenerateResponse:
+    return generation_pb2.GenerateResponse(chunk=generation_pb2.Chunk(text=text, position=position))
+
+
+def finish(request: Any, position: int) -> generation_pb2.GenerateResponse:
+    message = generation_pb2.Finish(
+        reason=generation_pb2.FINISH_REASON_LENGTH,
+        usage=generation_pb2.Usage(prompt_tokens=len(request.prompt), generated_tokens=request.max_tokens),
+        seed=request.seed if request.HasField("seed") else DRAWN_SEED,
+        position=position,
+    )
+    message.timings.queue.FromMilliseconds(1)
+    message.timings.first_token.FromMilliseconds(2)
+    message.timings.total.FromMilliseconds(1_500)
+    return generation_pb2.GenerateResponse(finish=message)
+
+
+@contextmanager
+def running(fake: FakeServer, credentials: grpc.ServerCredentials | None = None) -> Iterator[FakeServer]:
+    server = grpc.server(ThreadPoolExecutor(16))
+    generation_pb2_grpc.add_GenerationServiceServicer_to_server(fake, server)
+    session_pb2_grpc.add_SessionServiceServicer_to_server(fake, server)
+    model_pb2_grpc.add_ModelServiceServicer_to_server(fake, server)
+    address = "127.0.0.1:0"
+    port = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
+    fake.target = f"127.0.0.1:{port}"
+    server.start()
+    try:
+        yield fake
+    finally:
+        server.stop(None).wait()

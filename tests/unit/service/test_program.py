@@ -1,0 +1,154 @@
+"""The composed program against the plain reference, step by step."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from unrolled_export.reference import choose
+from unrolled_service.arena import StateSpec
+from unrolled_service.program import NOT_FORCED, Batch, Program
+from unrolled_service.sampling import Sampling, uniform
+
+STATE = StateSpec("h0", "new_h0", (4,))
+BORDER = 1e-5  # probability within which a draw may fall to either side of a border
+
+
+def make_table_program(table: NDArray[np.float32]) -> Program:
+    """Return the program of a cell whose logits are the table's row of the token, plus the state's sum."""
+    vocabulary_size = table.shape[0]
+    nodes = [
+        helper.make_node("Gather", ["table", "token"], ["row"], axis=0),
+        helper.make_node("Mul", ["h0", "decay"], ["decayed"]),
+        helper.make_node("Cast", ["token"], ["token_f"], to=TensorProto.FLOAT),
+        helper.make_node("Unsqueeze", ["token_f", "axis"], ["column"]),
+        helper.make_node("Mul", ["column", "gain"], ["fed"]),
+        helper.make_node("Add", ["decayed", "fed"], ["new_h0"]),
+        helper.make_node("ReduceSum", ["new_h0", "axis"], ["bias"], keepdims=1),
+        helper.make_node("Mul", ["bias", "row"], ["biased"]),
+        helper.make_node("Add", ["row", "biased"], ["logits"]),
+    ]
+    values = {
+        "table": table,
+        "decay": np.float32(0.5),
+        "gain": np.float32(0.01),
+        "axis": np.array([1], np.int64),
+    }
+    batch = ["batch"]
+    graph = helper.make_graph(
+        nodes,
+        "table",
+        [
+            helper.make_tensor_value_info("token", TensorProto.INT64, batch),
+            helper.make_tensor_value_info("h0", TensorProto.FLOAT, [*batch, 4]),
+        ],
+        [
+            helper.make_tensor_value_info("logits", TensorProto.FLOAT, [*batch, vocabulary_size]),
+            helper.make_tensor_value_info("new_h0", TensorProto.FLOAT, [*batch, 4]),
+        ],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in values.items()],
+    )
+    cell = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    return Program(cell, [STATE], vocabulary_size)
+
+
+def reference_step(
+    table: NDArray[np.float32], token: int, state: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    state = state * np.float32(0.5) + np.float32(token) * np.float32(0.01)
+    return table[token] + state.sum(dtype=np.float32) * table[token], state
+
+
+SAMPLINGS = st.builds(
+    Sampling,
+    temperature=st.one_of(st.just(0.0), st.floats(0.0625, 3, width=32)),
+    top_k=st.integers(0, 12),
+    top_p=st.floats(0.0625, 1, width=32),
+    min_p=st.one_of(st.just(0.0), st.floats(0.0625, 1, width=32)),
+)
+
+
+@st.composite
+def batches(draw: st.DrawFn) -> tuple[NDArray[np.float32], Batch]:
+    vocabulary_size, rows, steps = draw(st.integers(2, 10)), draw(st.integers(1, 6)), draw(st.integers(1, 6))
+    random = np.random.default_rng(draw(st.integers(0, 2**32)))
+    table = (random.normal(size=(vocabulary_size, vocabulary_size)) * 2).astype(np.float32)
+    forced = random.integers(0, vocabulary_size, (steps, rows))
+    for row in range(rows):
+        forced[draw(st.integers(0, steps)) :, row] = NOT_FORCED
+    return table, Batch(
+        token=random.integers(0, vocabulary_size, rows),
+        forced=forced,
+        position=random.integers(0, 1000, rows),
+        seed=random.integers(0, 2**63, rows).astype(np.uint64),
+        sampling=draw(st.lists(SAMPLINGS, min_size=rows, max_size=rows)),
+    )
+
+
+@settings(max_examples=150, deadline=None)
+@given(batches())
+def test_every_step_equals_the_reference(case: tuple[NDArray[np.float32], Batch]) -> None:
+    table, batch = case
+    steps, rows = batch.forced.shape
+
+    tokens, (states,) = make_table_program(table).run(batch, [np.zeros((rows, 4), np.float32)])
+
+    for row in range(rows):
+        token, state = int(batch.token[row]), np.zeros(4, np.float32)
+        for step in range(steps):
+            forced = int(batch.forced[step, row])
+            logits, state = reference_step(table, forced if forced >= 0 else token, state)
+            draw = uniform(
+                batch.seed[row : row + 1], batch.position[row : row + 1].astype(np.uint64) + np.uint64(step)
+            )
+            token = int(tokens[step, row])
+            assert token in allowed(logits, float(draw[0]), batch.sampling[row])
+        assert np.allclose(states[row], state, atol=1e-6)
+
+
+def allowed(logits: NDArray[np.float32], draw: float, sampling: Sampling) -> set[int]:
+    """Return the reference's choice, and its neighbours where a rounding error decides."""
+    nudged = [
+        choose(
+            logits,
+            np.float32(min(max(draw + shift, 0), 1 - 2**-24)),
+            sampling.temperature,
+            sampling.top_k,
+            top_p,
+            sampling.min_p * scale,
+        ).token
+        for shift in (-BORDER, 0, BORDER)
+        for top_p in (max(sampling.top_p - BORDER, 1e-9), sampling.top_p, min(sampling.top_p + BORDER, 1.0))
+        for scale in (1 - BORDER, 1, 1 + BORDER)
+    ]
+    return set(nudged)
+
+
+@pytest.mark.parametrize("neighbours", [0, 1, 7, 63])
+def test_a_row_does_not_depend_on_its_neighbours_or_on_k(neighbours: int) -> None:
+    random = np.random.default_rng(1)
+    table = random.normal(size=(20, 20)).astype(np.float32)
+    program = make_table_program(table)
+
+    def run(rows: int, steps: int, sampling: list[Sampling]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        state, taken, token = np.zeros((rows, 4), np.float32), [], np.zeros(rows, np.int64)
+        for start in range(0, 24, steps):
+            batch = Batch(
+                token,
+                np.full((steps, rows), NOT_FORCED),
+                np.full(rows, start),
+                np.arange(rows, dtype=np.uint64) + np.uint64(5),
+                sampling,
+            )
+            tokens, (state,) = program.run(batch, [state])
+            token = tokens[-1]
+            taken.append(tokens)
+        return np.concatenate(taken), state
+
+    solo_tokens, solo_state = run(1, 24, [Sampling()])
+    others = [Sampling(top_k=1 + i % 5, temperature=0.0 if i % 3 else 1.0) for i in range(neighbours)]
+    for steps in (1, 3, 8, 24):
+        tokens, state = run(1 + neighbours, steps, [Sampling(), *others])
+        assert (tokens[:, 0] == solo_tokens[:, 0]).all()
+        assert (state[0] == solo_state[0]).all()
