@@ -61,9 +61,7 @@ def load_bundle(folder: Path) -> Bundle:
     _check_manifest(folder, manifest)
     cell_bytes = _read_listed(folder, _CELL, manifest)
     golden = _parse(folder, _GOLDEN, _read_listed(folder, _GOLDEN, manifest), Golden())
-    states = tuple(
-        StateSpec(state.input, state.output, tuple(state.shape), state.initial) for state in manifest.states
-    )
+    states = tuple(StateSpec(state.input, state.output, tuple(state.shape), state.initial) for state in manifest.states)
     vocabulary = Vocabulary(manifest.vocabulary)
     program = Program(_parse_cell(folder, cell_bytes, states, len(vocabulary)), states, len(vocabulary))
     _replay(folder, program, states, golden)
@@ -99,9 +97,7 @@ def _check_manifest(folder: Path, manifest: Manifest) -> None:
         "name is not 1 to 128 of a-z 0-9 . _ -": not _NAME.fullmatch(manifest.name),
         "task is not TASK_GENERATE": manifest.task != TASK_GENERATE,
         "vocabulary has fewer than 2 tokens": len(manifest.vocabulary) < 2,
-        "vocabulary has a token that is not one character": any(
-            len(token) != 1 for token in manifest.vocabulary
-        ),
+        "vocabulary has a token that is not one character": any(len(token) != 1 for token in manifest.vocabulary),
         "vocabulary has a token twice": len(set(manifest.vocabulary)) < len(manifest.vocabulary),
         "states has none": not manifest.states,
         "states has a dtype other than float32": any(state.dtype != "float32" for state in manifest.states),
@@ -111,9 +107,7 @@ def _check_manifest(folder: Path, manifest: Manifest) -> None:
             raise BundleError(f"{folder / _MANIFEST}: {fault}")
 
 
-def _parse_cell(
-    folder: Path, content: bytes, states: Sequence[StateSpec], vocabulary_size: int
-) -> onnx.ModelProto:
+def _parse_cell(folder: Path, content: bytes, states: Sequence[StateSpec], vocabulary_size: int) -> onnx.ModelProto:
     """Return the cell if it is a self-contained graph with the signature that the manifest promises."""
     try:
         cell = onnx.load_model_from_string(content)
@@ -122,9 +116,7 @@ def _parse_cell(
         raise BundleError(f"{folder / _CELL}: not a valid ONNX model: {error}") from error
     if any(tensor.data_location == TensorProto.EXTERNAL for tensor in cell.graph.initializer):
         raise BundleError(f"{folder / _CELL}: refers to data outside the file")
-    inputs = {"token": (TensorProto.INT64, ())} | {
-        state.input: (TensorProto.FLOAT, state.shape) for state in states
-    }
+    inputs = {"token": (TensorProto.INT64, ())} | {state.input: (TensorProto.FLOAT, state.shape) for state in states}
     outputs = {"logits": (TensorProto.FLOAT, (vocabulary_size,))} | {
         state.output: (TensorProto.FLOAT, state.shape) for state in states
     }
@@ -167,6 +159,4 @@ def _replay(folder: Path, program: Program, states: Sequence[StateSpec], golden:
     differs = tokens[len(prompt) - 1 :] != expected
     if differs.any():
         step = int(differs.any(axis=1).argmax())
-        raise BundleError(
-            f"{folder / _GOLDEN}: this machine's run differs from the recorded one at step {step}"
-        )
+        raise BundleError(f"{folder / _GOLDEN}: this machine's run differs from the recorded one at step {step}")

@@ -67,9 +67,7 @@ def read_model(name: str) -> str:
 def read_session_id(session_id: str) -> str:
     """Return a session id that may exist."""
     if not 1 <= len(session_id) <= MAX_SESSION_ID_LENGTH:
-        raise InvalidField(
-            "session_id", f"must have 1 to {MAX_SESSION_ID_LENGTH} characters, has {len(session_id)}"
-        )
+        raise InvalidField("session_id", f"must have 1 to {MAX_SESSION_ID_LENGTH} characters, has {len(session_id)}")
     return session_id
 
 

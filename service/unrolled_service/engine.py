@@ -86,9 +86,7 @@ class Engine:
             raise ModelNotFound(f"several models are served, name one of: {', '.join(self.lanes)}")
         return next(iter(self.lanes.values()))
 
-    def submit(
-        self, model: str, generation: Generation, sink: Sink, *, arrived: float | None = None
-    ) -> Stream:
+    def submit(self, model: str, generation: Generation, sink: Sink, *, arrived: float | None = None) -> Stream:
         """Begin a stream; its text goes to the sink. ``close`` must follow, however it ends.
 
         Args:
@@ -246,9 +244,7 @@ def _check_position(position: int, generation: Generation) -> None:
     if expected is not None and expected != position:
         raise PositionMismatch(f"expected_position is {expected}, the session is at {position}")
     if position == 0 and not len(generation.prompt):
-        raise InvalidField(
-            "prompt", "must have at least one character at position 0: there is nothing to continue"
-        )
+        raise InvalidField("prompt", "must have at least one character at position 0: there is nothing to continue")
 
 
 def make_seed() -> int:

@@ -41,9 +41,7 @@ class _Nodes:
         return output
 
 
-def compose_program(
-    cell: onnx.ModelProto, states: Sequence[StateSpec], vocabulary_size: int
-) -> onnx.ModelProto:
+def compose_program(cell: onnx.ModelProto, states: Sequence[StateSpec], vocabulary_size: int) -> onnx.ModelProto:
     """Return the program of a cell.
 
     The inputs are ``token`` int64[B], ``forced`` int64[K, B] (-1: not forced), ``uniform`` f32[K, B],
@@ -158,9 +156,7 @@ def _cut_off(probabilities: str) -> onnx.GraphProto:
     """
     cut = _Nodes()
     descending, order = "cut/descending", "cut/order"
-    cut.nodes.append(
-        helper.make_node("TopK", [probabilities, "vocabulary_size"], [descending, order], axis=-1)
-    )
+    cut.nodes.append(helper.make_node("TopK", [probabilities, "vocabulary_size"], [descending, order], axis=-1))
     likeliest = cut.add("Slice", descending, "zero_axis", "one_axis", "one_axis", output="cut/likeliest")
     min_p = cut.add("Mul", "min_p_column", likeliest, output="cut/min_p")
     top_k = cut.add("GatherElements", descending, "top_k_column", axis=1, output="cut/top_k")

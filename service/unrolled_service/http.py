@@ -22,9 +22,7 @@ class OperatorServer:
         is_ready: whether /readyz says yes.
     """
 
-    def __init__(
-        self, host: str, port: int, registry: CollectorRegistry, is_ready: Callable[[], bool]
-    ) -> None:
+    def __init__(self, host: str, port: int, registry: CollectorRegistry, is_ready: Callable[[], bool]) -> None:
         self._metrics: _Application = make_wsgi_app(registry)
         self._is_ready = is_ready
         self._server = make_server(host, port, self._route, _Server, _Handler)

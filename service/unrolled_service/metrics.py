@@ -51,29 +51,21 @@ class Metrics:
         streams = self._counter("streams", "Streams that ended", "model", "finish")
         self._prompt_tokens = {model: tokens.labels(model, "prompt") for model in self._lanes}
         self._generated_tokens = {model: tokens.labels(model, "generated") for model in self._lanes}
-        self._streams = {
-            (model, end): streams.labels(model, end) for model in self._lanes for end in FINISHES
-        }
+        self._streams = {(model, end): streams.labels(model, end) for model in self._lanes for end in FINISHES}
         self._rejected = self._counter("rejected", "Calls refused", "reason")
         for reason in (*REASONS, "INTERNAL"):
             self._rejected.labels(reason)
         self._rpc = self._counter("rpc", "Calls that ended", "method", "code")
         evictions = self._counter("session_evictions", "Sessions ended by the server", "reason")
         self._expired = evictions.labels("expired")
-        self._time_to_first_token = self._seconds(
-            "time_to_first_token", "From a call's arrival to its first token"
-        )
+        self._time_to_first_token = self._seconds("time_to_first_token", "From a call's arrival to its first token")
         self._queue_wait = self._seconds("queue_wait", "From a call's arrival to its first place in a slice")
         self._stream_duration = self._seconds("stream_duration", "From a call's arrival to its last token")
         self._event_loop_lag = self._seconds("event_loop_lag", "How late the event loop does what is due")
         stages = self._seconds("slice_duration", "Time of each beat of a slice", "stage")
         self._stages = {stage: stages.labels(stage) for stage in STAGES}
-        self._rows = Histogram(
-            "unrolled_slice_rows", "Rows of a slice", buckets=_COUNTS, registry=self.registry
-        )
-        self._steps = Histogram(
-            "unrolled_slice_steps", "Steps of a slice", buckets=_COUNTS, registry=self.registry
-        )
+        self._rows = Histogram("unrolled_slice_rows", "Rows of a slice", buckets=_COUNTS, registry=self.registry)
+        self._steps = Histogram("unrolled_slice_steps", "Steps of a slice", buckets=_COUNTS, registry=self.registry)
         self._inter_token_latency = Tally(
             "unrolled_inter_token_latency_seconds", "Time per token since a stream's tokens before", _SECONDS
         )
@@ -125,18 +117,14 @@ class Metrics:
         self._gauge("slots", "Slots of state memory", lambda lane: lane.arena.capacity)
         self._gauge("slots_in_use", "Slots of state memory in use", lambda lane: lane.arena.slots_in_use)
         self._gauge("state_bytes", "Bytes of state memory in use", _state_bytes)
-        sessions = Gauge(
-            "unrolled_sessions", "Sessions by where their state is", ["tier"], registry=self.registry
-        )
+        sessions = Gauge("unrolled_sessions", "Sessions by where their state is", ["tier"], registry=self.registry)
         lanes = self._lanes.values()
         sessions.labels("resident").set_function(lambda: sum(lane.sessions for lane in lanes))
         labels = ["model", "sha256", "precision"]
         info = Gauge("unrolled_model_info", "A bundle served; always 1", labels, registry=self.registry)
         for lane in lanes:
             info.labels(lane.bundle.name, lane.bundle.sha256, "fp32").set(1)
-        Info("unrolled_build", "The server's build", registry=self.registry).info(
-            {"version": version("unrolled")}
-        )
+        Info("unrolled_build", "The server's build", registry=self.registry).info({"version": version("unrolled")})
 
     def _counter(self, name: str, documentation: str, *labels: str) -> Counter:
         return Counter(f"unrolled_{name}", documentation, labels, registry=self.registry)

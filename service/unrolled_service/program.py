@@ -89,9 +89,7 @@ class Program:
             "uniform": uniform(batch.seed, batch.position.astype(np.uint64) + steps),
             "temperature": np.array([each.temperature for each in sampling], np.float32),
             "truncate": np.array(any(each.truncates for each in sampling)),
-            "top_k": np.array(
-                [min(each.top_k - 1, last) if each.top_k else last for each in sampling], np.int64
-            ),
+            "top_k": np.array([min(each.top_k - 1, last) if each.top_k else last for each in sampling], np.int64),
             "top_p": np.array([each.top_p for each in sampling], np.float32),
             "min_p": np.array([each.min_p for each in sampling], np.float32),
             **{spec.input: state for spec, state in zip(self._states, states, strict=True)},

@@ -77,13 +77,14 @@ class Scheduler:
     def steps(self, rows: list[Stream]) -> int:
         """Return K for a slice of these rows.
 
-        As many steps as fit the time budget, but not past the last token anybody wants, and not past
-        the first token of a stream that has none yet: that one is on its way at once.
+        As many steps as fit the time budget, but not past the last token anybody wants. While a stream has
+        no token yet, the slice ends at its first one, or after half the time if that is later: so the first
+        token leaves soon, and a crowd of newcomers does not cut everybody's slices to pieces.
         """
         step_s = self._step_s.get(len(rows).bit_length(), _UNKNOWN_STEP_S)
         steps = min(int(self._slice_s / step_s), self._max_steps, max(row.steps_left for row in rows))
-        first_tokens = (len(row.forced) for row in rows if row.first_token_at is None)
-        return max(1, min(steps, min(first_tokens, default=steps)))
+        to_first_token = min((len(row.forced) for row in rows if row.first_token_at is None), default=steps)
+        return max(1, min(steps, max(to_first_token, int(self._slice_s / 2 / step_s))))
 
     def learn(self, rows: int, steps: int, run_s: float) -> None:
         """Take in how long a slice ran; the estimate is kept per power of two of the rows."""

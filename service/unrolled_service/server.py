@@ -118,9 +118,7 @@ class Server:
     def _make_grpc(self) -> grpc.aio.Server:
         server = grpc.aio.server(interceptors=[Guard(self._metrics)], options=_OPTIONS)
         engine, driver, settings = self._engine, self._driver, self._settings
-        add_GenerationServiceServicer_to_server(
-            GenerationService(engine, driver, self._metrics, settings), server
-        )
+        add_GenerationServiceServicer_to_server(GenerationService(engine, driver, self._metrics, settings), server)
         add_SessionServiceServicer_to_server(SessionService(engine, driver, settings), server)
         add_ModelServiceServicer_to_server(ModelService(engine), server)
         self._health = HealthServicer()

@@ -15,32 +15,20 @@ class Settings(BaseSettings):
     bundle: tuple[Path, ...] = Field(
         default_factory=lambda: (shipped_bundle(),), min_length=1, description="bundle folders to serve"
     )
-    listen: str = Field(
-        "127.0.0.1:50051", description="address of the gRPC services; port 0 takes a free one"
-    )
+    listen: str = Field("127.0.0.1:50051", description="address of the gRPC services; port 0 takes a free one")
     metrics_listen: str = Field("127.0.0.1:9464", description="address of /metrics, /healthz and /readyz")
     max_sessions: int = Field(4096, ge=1, le=10_000_000, description="sessions a bundle holds")
-    max_streams: int = Field(
-        1024, ge=1, le=100_000, description="streams a bundle holds, running, waiting or resting"
-    )
+    max_streams: int = Field(1024, ge=1, le=100_000, description="streams a bundle holds, running, waiting or resting")
     max_rows: int = Field(256, ge=1, le=4096, description="streams that run in one slice")
     max_steps: int = Field(64, ge=1, le=1024, description="steps of one slice at most")
     slice_ms: float = Field(10.0, gt=0, le=1000, description="how long a slice should take")
     max_tokens: int = Field(65_536, ge=1, le=2**31 - 1, description="highest max_tokens of a request")
     max_prompt_tokens: int = Field(65_536, ge=1, le=1_000_000, description="longest prompt of a request")
     credit: int = Field(256, ge=1, le=1_000_000, description="unread characters past which a stream rests")
-    session_ttl_s: float = Field(
-        600.0, ge=1, le=31_536_000, description="idle time of a session that asks for none"
-    )
-    max_session_ttl_s: float = Field(
-        86_400.0, ge=1, le=31_536_000, description="longest idle time to ask for"
-    )
-    stall_timeout_s: float = Field(
-        60.0, gt=0, le=86_400, description="how long a message waits for its reader"
-    )
-    drain_grace_s: float = Field(
-        30.0, ge=0, le=86_400, description="how long running streams may go on at SIGTERM"
-    )
+    session_ttl_s: float = Field(600.0, ge=1, le=31_536_000, description="idle time of a session that asks for none")
+    max_session_ttl_s: float = Field(86_400.0, ge=1, le=31_536_000, description="longest idle time to ask for")
+    stall_timeout_s: float = Field(60.0, gt=0, le=86_400, description="how long a message waits for its reader")
+    drain_grace_s: float = Field(30.0, ge=0, le=86_400, description="how long running streams may go on at SIGTERM")
 
 
 def shipped_bundle() -> Path:

@@ -46,9 +46,7 @@ class StopMatcher:
         return self._split(0)
 
     def _first_match(self) -> Match | None:
-        ends = [
-            (start + len(stop), start, stop) for stop in self._stops if (start := self._held.find(stop)) >= 0
-        ]
+        ends = [(start + len(stop), start, stop) for stop in self._stops if (start := self._held.find(stop)) >= 0]
         if not ends:
             return None
         _, start, stop = min(ends)

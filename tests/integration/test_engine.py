@@ -54,8 +54,7 @@ def test_64_streams_give_what_each_gives_alone(dice: Bundle, max_steps: int) -> 
     prompts = ["abc" * (1 + i % 9) for i in range(64)]
     samplings = [Sampling(temperature=0.5 + i % 3, top_k=i % 5, min_p=0.01 * (i % 2)) for i in range(64)]
     solo = [
-        generate(make_engine(dice), prompt, 50, seed=i, sampling=samplings[i]).text
-        for i, prompt in enumerate(prompts)
+        generate(make_engine(dice), prompt, 50, seed=i, sampling=samplings[i]).text for i, prompt in enumerate(prompts)
     ]
     engine = make_engine(dice, max_steps=max_steps, max_rows=40)
     readers = []
@@ -118,9 +117,7 @@ def test_text_held_back_for_a_stop_comes_with_the_last_token(alphabet: Bundle) -
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_a_cancelled_stream_leaves_the_session_at_the_last_delivered_position(
-    alphabet: Bundle, seed: int
-) -> None:
+def test_a_cancelled_stream_leaves_the_session_at_the_last_delivered_position(alphabet: Bundle, seed: int) -> None:
     chance = random.Random(seed)
     engine = make_engine(alphabet, max_steps=chance.choice([1, 3, 16]), credit=chance.choice([4, 64]))
     session = engine.create_session("", seed=1, ttl_s=None)

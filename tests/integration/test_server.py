@@ -93,9 +93,7 @@ def test_a_cancelled_stream_frees_its_row_and_keeps_its_session(alphabet: Bundle
 
 def test_a_deadline_frees_the_row(alphabet: Bundle) -> None:
     with serving(alphabet, max_tokens=10**7) as server, grpc.insecure_channel(server.address) as channel:
-        call = GenerationServiceStub(channel).Generate(
-            GenerateRequest(prompt="a", max_tokens=10**7), timeout=0.3
-        )
+        call = GenerationServiceStub(channel).Generate(GenerateRequest(prompt="a", max_tokens=10**7), timeout=0.3)
         with pytest.raises(grpc.RpcError) as caught:
             for _ in call:
                 pass
@@ -168,7 +166,7 @@ def test_health_and_the_operators_pages(alphabet: Bundle) -> None:
 
 def test_a_drain_ends_what_outlasts_the_grace_time(alphabet: Bundle) -> None:
     started = threading.Event()
-    outcome: list[object] = []
+    outcome: list[tuple[Draining, str]] = []
 
     def read(address: str) -> None:
         with Client(address) as client:
@@ -185,7 +183,7 @@ def test_a_drain_ends_what_outlasts_the_grace_time(alphabet: Bundle) -> None:
         assert started.wait(_LIMIT_S)
     reader.join(_LIMIT_S)
 
-    ((error, text),) = outcome  # type: ignore[misc]
+    ((error, text),) = outcome
     assert isinstance(error, Draining)
     assert text == greedy_text("hello", len(text))
     assert text

@@ -15,15 +15,11 @@ class ModelService(ModelServiceServicer):
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    async def ListModels(
-        self, _: wire.ListModelsRequest, __: grpc.aio.ServicerContext
-    ) -> wire.ListModelsResponse:
+    async def ListModels(self, _: wire.ListModelsRequest, __: grpc.aio.ServicerContext) -> wire.ListModelsResponse:
         """List all bundles."""
         return wire.ListModelsResponse(models=[_write(lane.bundle) for lane in self._engine.lanes.values()])
 
-    async def GetModel(
-        self, request: wire.GetModelRequest, _: grpc.aio.ServicerContext
-    ) -> wire.GetModelResponse:
+    async def GetModel(self, request: wire.GetModelRequest, _: grpc.aio.ServicerContext) -> wire.GetModelResponse:
         """Describe one bundle."""
         return wire.GetModelResponse(model=_write(self._engine.lane(read_model(request.model)).bundle))
 

@@ -27,9 +27,7 @@ class SessionService(SessionServiceServicer):
         ttl_s = read_ttl(request.ttl, self._settings) if request.HasField("ttl") else None
         return wire.CreateSessionResponse(session=await self._driver.call(self._create, model, seed, ttl_s))
 
-    async def GetSession(
-        self, request: wire.GetSessionRequest, _: grpc.aio.ServicerContext
-    ) -> wire.GetSessionResponse:
+    async def GetSession(self, request: wire.GetSessionRequest, _: grpc.aio.ServicerContext) -> wire.GetSessionResponse:
         """Describe a session."""
         session_id = read_session_id(request.session_id)
         return wire.GetSessionResponse(session=await self._driver.call(self._get, session_id))

@@ -112,9 +112,7 @@ class FakeServer:
 
     def CreateSession(self, request: Any, context: Any) -> session_pb2.CreateSessionResponse:
         self._note(request, context)
-        session = session_pb2.Session(
-            id=f"s{len(self.sessions)}", model=request.model or "letters", seed=request.seed
-        )
+        session = session_pb2.Session(id=f"s{len(self.sessions)}", model=request.model or "letters", seed=request.seed)
         session.create_time.FromSeconds(1_000)
         session.expire_time.FromSeconds(1_000 + request.ttl.seconds)
         self.sessions[session.id] = session
@@ -130,9 +128,7 @@ class FakeServer:
         begin, size = int(request.page_token or 0), request.page_size or 100
         sessions = list(self.sessions.values())
         following = str(begin + size) if begin + size < len(sessions) else ""
-        return session_pb2.ListSessionsResponse(
-            sessions=sessions[begin : begin + size], next_page_token=following
-        )
+        return session_pb2.ListSessionsResponse(sessions=sessions[begin : begin + size], next_page_token=following)
 
     def DeleteSession(self, request: Any, context: Any) -> session_pb2.DeleteSessionResponse:
         self._note(request, context)

@@ -27,9 +27,7 @@ def invoke(fake: FakeServer, *arguments: str, stdin: str | None = None) -> Resul
 
 
 @contextmanager
-def process(
-    fake: FakeServer, *arguments: str, stdout: int = subprocess.PIPE
-) -> Iterator[subprocess.Popen[str]]:
+def process(fake: FakeServer, *arguments: str, stdout: int = subprocess.PIPE) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-c", COMMAND, "generate", *arguments]
     environment = {**os.environ, "UNROLLED_SERVER": fake.target}
     with subprocess.Popen(
@@ -53,18 +51,14 @@ def test_echo_shows_the_prompt_first(fake: FakeServer) -> None:
 
 
 @pytest.mark.parametrize("arguments", [(), ("-",)])
-def test_the_prompt_comes_from_standard_input_less_one_newline(
-    fake: FakeServer, arguments: tuple[str, ...]
-) -> None:
+def test_the_prompt_comes_from_standard_input_less_one_newline(fake: FakeServer, arguments: tuple[str, ...]) -> None:
     assert invoke(fake, *arguments, "--max-tokens", "1", stdin="a\nb\n\n").exit_code == 0
     assert fake.requests[0].prompt == "a\nb\n"
 
 
 def test_options_reach_the_wire_and_the_others_stay_unset(fake: FakeServer) -> None:
     options = "--max-tokens 5 --temperature 0 --top-k 2 --top-p 0.5 --min-p 0.25 --seed 7 --model m"
-    assert (
-        invoke(fake, "x", *options.split(), "--stop", "a", "--stop", "b c", "--timeout", "50").exit_code == 0
-    )
+    assert invoke(fake, "x", *options.split(), "--stop", "a", "--stop", "b c", "--timeout", "50").exit_code == 0
     assert invoke(fake, "x").exit_code == 0
     sampling = generation_pb2.Sampling(temperature=0, top_k=2, top_p=0.5, min_p=0.25)
     assert fake.requests == [
@@ -82,9 +76,7 @@ def test_a_session_is_continued(fake: FakeServer) -> None:
     assert fake.metadata[0]["x-session-id"] == "s7"
 
 
-@pytest.mark.parametrize(
-    "options", ["--max-tokens 0", "--temperature -1", "--top-p 0", "--seed -1", "--timeout 0"]
-)
+@pytest.mark.parametrize("options", ["--max-tokens 0", "--temperature -1", "--top-p 0", "--seed -1", "--timeout 0"])
 def test_options_out_of_range_are_usage_errors(fake: FakeServer, options: str) -> None:
     assert invoke(fake, "x", *options.split()).exit_code == 2
     assert fake.requests == []
@@ -121,9 +113,7 @@ def test_no_server_says_how_to_start_one() -> None:
 def test_a_refusal_is_one_line_with_what_to_do_next(fake: FakeServer, reason: str, advice: str) -> None:
     details = []
     if reason == "QUEUE_FULL":
-        details = [
-            error_details_pb2.RetryInfo(retry_delay=duration_pb2.Duration(seconds=1, nanos=500_000_000))
-        ]
+        details = [error_details_pb2.RetryInfo(retry_delay=duration_pb2.Duration(seconds=1, nanos=500_000_000))]
     status = refusal(reason, "it was\nrefused", *details)
     fake.script = [refusal(reason, "it was\nrefused", error_id="e-17") if reason == "INTERNAL" else status]
     result = invoke(fake, "x")

@@ -27,9 +27,7 @@ HEAVY = (
 
 
 def run_python(code: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
-    )
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
 
 
 def test_help_names_every_verb_and_loads_nothing_heavy() -> None:
@@ -83,9 +81,7 @@ class Absent(importlib.abc.MetaPathFinder):
 
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "meta_path", [Absent("rich"), *sys.meta_path])
-    for module in [
-        name for name in sys.modules if name == "unrolled_client.cli.models" or name.startswith("rich")
-    ]:
+    for module in [name for name in sys.modules if name == "unrolled_client.cli.models" or name.startswith("rich")]:
         monkeypatch.delitem(sys.modules, module)
     result = CliRunner().invoke(unrolled, ["models"])
     assert result.exit_code == 1
@@ -117,6 +113,4 @@ def test_without_click_the_command_says_how_to_get_it() -> None:
         "import sys\nsys.modules['click'] = None\nfrom unrolled_client.cli import main\nsys.exit(main())",
     )
     assert done.returncode == 1
-    assert (
-        done.stderr == "error: the command line needs click; install it with: pip install 'unrolled[cli]'\n"
-    )
+    assert done.stderr == "error: the command line needs click; install it with: pip install 'unrolled[cli]'\n"

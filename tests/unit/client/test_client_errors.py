@@ -14,9 +14,7 @@ from unrolled_client import errors
 from unrolled_client.wire.status import error_of
 
 REASONS = [
-    value.name.removeprefix("ERROR_REASON_")
-    for value in error_pb2.ErrorReason.DESCRIPTOR.values
-    if value.number
+    value.name.removeprefix("ERROR_REASON_") for value in error_pb2.ErrorReason.DESCRIPTOR.values if value.number
 ]
 CODES = {code.value[0]: code for code in grpc.StatusCode}
 
@@ -71,9 +69,7 @@ def test_every_reason_arrives_as_its_class(client: Any, fake: FakeServer, reason
 
 def test_the_details_of_a_refusal_are_attributes(client: Any, fake: FakeServer) -> None:
     violation = error_details_pb2.BadRequest.FieldViolation(field="sampling.top_p", description="above 0")
-    fake.script = [
-        refusal("INVALID_FIELD", "bad", error_details_pb2.BadRequest(field_violations=[violation]))
-    ]
+    fake.script = [refusal("INVALID_FIELD", "bad", error_details_pb2.BadRequest(field_violations=[violation]))]
     with pytest.raises(errors.InvalidField) as invalid:
         client.generate("x", max_tokens=1).read()
     assert invalid.value.field == "sampling.top_p"

@@ -29,9 +29,7 @@ def test_the_documented_options_are_the_accepted_ones() -> None:
     assert set(requests.GenerateOptions.__annotations__) == accepted | choices
 
 
-@pytest.mark.parametrize(
-    ("sync", "other"), [(Client, AsyncClient), (Session, AsyncSession), (Stream, AsyncStream)]
-)
+@pytest.mark.parametrize(("sync", "other"), [(Client, AsyncClient), (Session, AsyncSession), (Stream, AsyncStream)])
 def test_both_clients_have_the_same_surface(sync: type, other: type) -> None:
     def surface(kind: type) -> dict[str, list[str]]:
         members = inspect.getmembers(kind, lambda member: callable(member) or isinstance(member, property))

@@ -52,9 +52,7 @@ def test_read_returns_the_whole_text_even_after_a_part_was_iterated(client: Any)
 
 def test_chunks_carry_positions_and_logprobs(client: Any, fake: FakeServer) -> None:
     probable = generation_pb2.TokenLogprob(token="b", logprob=-0.5)
-    entry = generation_pb2.TokenLogprobs(
-        chosen=generation_pb2.TokenLogprob(token="a", logprob=-1.0), top=[probable]
-    )
+    entry = generation_pb2.TokenLogprobs(chosen=generation_pb2.TokenLogprob(token="a", logprob=-1.0), top=[probable])
     described = generation_pb2.Chunk(text="a", position=2, logprobs=[entry])
     fake.script = [
         generation_pb2.GenerateResponse(chunk=described),
@@ -69,9 +67,7 @@ def test_chunks_carry_positions_and_logprobs(client: Any, fake: FakeServer) -> N
 
 def test_what_is_unset_stays_unset_on_the_wire(client: Any, fake: FakeServer) -> None:
     client.generate("x", max_tokens=1).read()
-    client.generate(
-        "x", max_tokens=1, model=None, temperature=None, stop=None, seed=None, logprobs=None
-    ).read()
+    client.generate("x", max_tokens=1, model=None, temperature=None, stop=None, seed=None, logprobs=None).read()
     assert fake.requests == 2 * [generation_pb2.GenerateRequest(prompt="x", max_tokens=1)]
     assert not fake.requests[0].HasField("sampling")
     assert fake.deadlines_s[0] is None or fake.deadlines_s[0] > 1e6

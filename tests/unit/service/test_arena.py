@@ -2,6 +2,7 @@ import numpy as np
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
 from unrolled_service.arena import Arena, StateSpec
 
 CAPACITY = 5

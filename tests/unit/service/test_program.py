@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+
 from unrolled_export.reference import choose
 from unrolled_service.arena import StateSpec
 from unrolled_service.program import NOT_FORCED, Batch, Program
@@ -99,9 +100,7 @@ def test_every_step_equals_the_reference(case: tuple[NDArray[np.float32], Batch]
         for step in range(steps):
             forced = int(batch.forced[step, row])
             logits, state = reference_step(table, forced if forced >= 0 else token, state)
-            draw = uniform(
-                batch.seed[row : row + 1], batch.position[row : row + 1].astype(np.uint64) + np.uint64(step)
-            )
+            draw = uniform(batch.seed[row : row + 1], batch.position[row : row + 1].astype(np.uint64) + np.uint64(step))
             token = int(tokens[step, row])
             assert token in allowed(logits, float(draw[0]), batch.sampling[row])
         assert np.allclose(states[row], state, atol=1e-6)
@@ -116,7 +115,7 @@ def allowed(logits: NDArray[np.float32], draw: float, sampling: Sampling) -> set
             sampling.temperature,
             sampling.top_k,
             top_p,
-            sampling.min_p * scale,
+            min(sampling.min_p * scale, 1.0),
         ).token
         for shift in (-BORDER, 0, BORDER)
         for top_p in (max(sampling.top_p - BORDER, 1e-9), sampling.top_p, min(sampling.top_p + BORDER, 1.0))

@@ -1,10 +1,10 @@
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-from unrolled_export import reference
-from unrolled_service.sampling import Sampling, uniform
 
 from tests.support.alphabet import plain_uniform
+from unrolled_export import reference
+from unrolled_service.sampling import Sampling, uniform
 
 SEEDS = st.integers(0, 2**64 - 1)
 POSITIONS = st.integers(0, 2**40)
@@ -25,8 +25,7 @@ def test_known_numbers_never_change() -> None:
     seeds, positions = np.array([0, 0, 7, 2**64 - 1], np.uint64), np.array([0, 1, 1, 10**6], np.uint64)
 
     assert (uniform(seeds, positions) * 2**24).astype(int).tolist() == [
-        int(plain_uniform(int(seed), int(position)) * 2**24)
-        for seed, position in zip(seeds, positions, strict=True)
+        int(plain_uniform(int(seed), int(position)) * 2**24) for seed, position in zip(seeds, positions, strict=True)
     ]
 
 

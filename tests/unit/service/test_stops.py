@@ -1,5 +1,6 @@
 from hypothesis import given
 from hypothesis import strategies as st
+
 from unrolled_service.stops import StopMatcher
 
 TEXT = st.text("ab\n", max_size=30)

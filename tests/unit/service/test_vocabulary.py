@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from unrolled_service.errors import UnknownCharacter
 from unrolled_service.vocabulary import Vocabulary
 

@@ -1,0 +1,1 @@
+"""Measures the server against roofs of the same run."""

@@ -1,0 +1,94 @@
+"""One time step of each kind of layer, with weights laid out for a runtime.
+
+Matrices are stored `[in, gates x H]`, so that a step is a plain matrix product. What depends on the input
+alone (`projected`, f32 `[B, gates x H]`) comes ready from the layer below or from a table.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class LayerWeights:
+    """Hold a layer's weights as PyTorch's recurrent modules store them, gates along axis 0."""
+
+    weight_ih: Tensor
+    weight_hh: Tensor
+    bias_ih: Tensor
+    bias_hh: Tensor
+
+
+class ElmanCell(nn.Module):
+    """Step `h' = tanh(W x + U h + b)` (Elman 1990)."""
+
+    def __init__(self, weights: LayerWeights) -> None:
+        super().__init__()
+        self.recurrent = _stored(weights.weight_hh.t())
+
+    @staticmethod
+    def input_bias(weights: LayerWeights) -> Tensor:
+        """Fold both biases into the input's projection."""
+        return weights.bias_ih + weights.bias_hh
+
+    def forward(self, projected: Tensor, hidden: Tensor) -> tuple[Tensor, ...]:
+        """Return `(h',)`, each f32 `[B, H]`."""
+        return (torch.tanh(torch.addmm(projected, hidden, self.recurrent)),)
+
+
+class GruCell(nn.Module):
+    """Step a gated recurrent unit (Cho et al. 2014) as PyTorch defines it: reset after the product."""
+
+    def __init__(self, weights: LayerWeights) -> None:
+        super().__init__()
+        size = weights.weight_hh.shape[1]
+        self.size = size
+        self.recurrent = _stored(weights.weight_hh.t())
+        self.bias = _stored(torch.cat([torch.zeros(2 * size), weights.bias_hh[2 * size :]]))
+
+    @staticmethod
+    def input_bias(weights: LayerWeights) -> Tensor:
+        """Fold the biases of the two gates; the candidate's recurrent bias stays inside the reset product."""
+        size = weights.weight_hh.shape[1]
+        return weights.bias_ih + torch.cat([weights.bias_hh[: 2 * size], torch.zeros(size)])
+
+    def forward(self, projected: Tensor, hidden: Tensor) -> tuple[Tensor, ...]:
+        """Return `(h',)`, each f32 `[B, H]`."""
+        recurrent = torch.addmm(self.bias, hidden, self.recurrent)
+        reset_x, update_x, new_x = torch.split(projected, self.size, dim=1)
+        reset_h, update_h, new_h = torch.split(recurrent, self.size, dim=1)
+        reset = torch.sigmoid(reset_x + reset_h)
+        update = torch.sigmoid(update_x + update_h)
+        new = torch.tanh(new_x + reset * new_h)
+        return (new + update * (hidden - new),)
+
+
+class LstmCell(nn.Module):
+    """Step a long short-term memory (Hochreiter & Schmidhuber 1997) with a forget gate (Gers et al. 2000)."""
+
+    def __init__(self, weights: LayerWeights) -> None:
+        super().__init__()
+        self.size = weights.weight_hh.shape[1]
+        self.recurrent = _stored(weights.weight_hh.t())
+
+    @staticmethod
+    def input_bias(weights: LayerWeights) -> Tensor:
+        """Fold both biases into the input's projection."""
+        return weights.bias_ih + weights.bias_hh
+
+    def forward(self, projected: Tensor, hidden: Tensor, memory: Tensor) -> tuple[Tensor, ...]:
+        """Return `(h', c')`, each f32 `[B, H]`."""
+        gates = torch.addmm(projected, hidden, self.recurrent)
+        enter, forget, new, leave = torch.split(gates, self.size, dim=1)
+        memory = torch.sigmoid(forget) * memory + torch.sigmoid(enter) * torch.tanh(new)
+        return torch.sigmoid(leave) * torch.tanh(memory), memory
+
+
+CELLS: dict[str, type[ElmanCell | GruCell | LstmCell]] = {"rnn": ElmanCell, "gru": GruCell, "lstm": LstmCell}
+
+
+def _stored(tensor: Tensor) -> nn.Parameter:
+    return nn.Parameter(tensor.detach().clone().contiguous(), requires_grad=False)

@@ -1,0 +1,71 @@
+"""`unrolled export`: the best weights of a run become a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from unrolled_export.cli.failure import failures_told
+
+if TYPE_CHECKING:
+    from unrolled.v1.bundle_pb2 import Manifest
+
+
+@click.command()
+@click.argument("checkpoint", type=click.Path(exists=True, path_type=Path))
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder of the bundle.")
+@click.option("--name", help="What callers ask for.  [default: the folder's name]")
+@click.option("--description", default="", help="One line for people.")
+@click.option(
+    "--license",
+    "licence",
+    default="not stated",
+    show_default=True,
+    help="Licence of the weights, for the card.",
+)
+@click.option("--force", is_flag=True, help="Replace the bundle that is there.")
+def export(*, checkpoint: Path, output: Path, name: str | None, description: str, licence: str, force: bool) -> None:
+    """Export CHECKPOINT, a run's folder or its best.pt, to a bundle.
+
+    The cell is compared with PyTorch before anything is written.
+    """
+    from rich.console import Console  # noqa: PLC0415
+
+    console = Console(highlight=False)
+    with failures_told():
+        with console.status("exporting and comparing with PyTorch"):
+            from unrolled_export.publication import publish  # noqa: PLC0415
+
+            manifest = publish(
+                checkpoint,
+                output,
+                name=output.resolve().name if name is None else name,
+                description=description,
+                licence=licence,
+                force=force,
+            )
+        _conclude(manifest, output)
+
+
+def _conclude(manifest: Manifest, output: Path) -> None:
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
+    from unrolled_export.bundle import digest  # noqa: PLC0415
+    from unrolled_export.manifest import MANIFEST_FILE  # noqa: PLC0415
+
+    console = Console(highlight=False)
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim")
+    table.add_column()
+    architecture = manifest.architecture
+    table.add_row("name", f"[bold]{manifest.name}[/]")
+    table.add_row("cell", f"{architecture.cell} {architecture.layers} x {architecture.hidden_size}")
+    table.add_row("parameters", f"{architecture.parameters:,}")
+    if manifest.HasField("evaluation"):
+        table.add_row("held out", f"{manifest.evaluation.nats_per_char:.4f} nats/char")
+    table.add_row("identity", digest((output / MANIFEST_FILE).read_bytes()))
+    console.print(table)
+    console.print(f"\n[green]equal to PyTorch.[/] Next: [bold]unrolled serve --bundle {output}[/]", soft_wrap=True)

@@ -1,0 +1,106 @@
+"""manifest.json and golden.json: the bundle's messages as proto3 JSON, read strictly.
+
+Torch-free. Knows what the fields must look like; whether they are true is `verification`'s question.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, TypeVar
+
+from google.protobuf import json_format
+from google.protobuf.message import Message
+
+from unrolled.v1.bundle_pb2 import TASK_GENERATE, Golden, Manifest
+from unrolled_export.errors import BundleError
+
+AnyMessage = TypeVar("AnyMessage", bound=Message)
+FORMAT = 1
+METADATA_KEY = "unrolled.manifest"
+MANIFEST_FILE, CELL_FILE, GOLDEN_FILE = "manifest.json", "cell.onnx", "golden.json"
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}")
+FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+def check_name(name: str) -> None:
+    """Accept a bundle's name.
+
+    Raises:
+        BundleError: it is not 1 to 128 of a-z 0-9 . _ - beginning with a letter or digit.
+    """
+    if not NAME.fullmatch(name):
+        raise BundleError(
+            f"{name!r} cannot name a model: 1 to 128 characters of a-z, 0-9, dot, dash and underscore, "
+            "beginning with a letter or digit"
+        )
+
+
+def to_pretty_json(message: Message) -> bytes:
+    """Write a message for people: two spaces, fields in their order, maps by key, UTF-8."""
+    return (json.dumps(_to_object(message), indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def to_compact_json(manifest: Manifest) -> str:
+    """Write a manifest without its `files` for the graph's metadata: no spaces, keys sorted."""
+    lone = Manifest()
+    lone.CopyFrom(manifest)
+    lone.files.clear()
+    return json.dumps(_to_object(lone), separators=(",", ":"), sort_keys=True, ensure_ascii=False)
+
+
+def parse_manifest(content: bytes) -> Manifest:
+    """Read manifest.json.
+
+    Raises:
+        BundleError: not JSON, an unknown or ill-typed field, or a value out of its range.
+    """
+    manifest = _parse(content, Manifest(), MANIFEST_FILE)
+    if manifest.format != FORMAT:
+        raise BundleError(f"{MANIFEST_FILE}: format is {manifest.format}; this version reads {FORMAT}")
+    check_name(manifest.name)
+    if manifest.task != TASK_GENERATE:
+        raise BundleError(f"{MANIFEST_FILE}: task is not TASK_GENERATE")
+    tokens = list(manifest.vocabulary)
+    if len(tokens) < 2 or len(set(tokens)) != len(tokens) or any(len(token) != 1 for token in tokens):
+        raise BundleError(f"{MANIFEST_FILE}: the vocabulary must be two or more different single characters")
+    names = [name for state in manifest.states for name in (state.input, state.output)]
+    if not names or len(set(names)) != len(names) or "" in names:
+        raise BundleError(f"{MANIFEST_FILE}: every state needs an input and an output name of its own")
+    for state in manifest.states:
+        if state.dtype != "float32" or not state.shape or 0 in state.shape:
+            raise BundleError(f"{MANIFEST_FILE}: state {state.input} must be float32 of a fixed shape")
+    for name, digest in manifest.files.items():
+        if not FILE_NAME.fullmatch(name) or not SHA256.fullmatch(digest):
+            raise BundleError(f"{MANIFEST_FILE}: files has {name!r}: {digest!r}, not a file name and a sha256")
+    return manifest
+
+
+def parse_golden(content: bytes, vocabulary_size: int) -> Golden:
+    """Read golden.json.
+
+    Raises:
+        BundleError: not JSON, an unknown or ill-typed field, or a token outside the vocabulary.
+    """
+    golden = _parse(content, Golden(), GOLDEN_FILE)
+    tokens = [*golden.prompt, *golden.greedy, *golden.sampled]
+    if not golden.prompt or not golden.greedy or not golden.sampled or max(tokens) >= vocabulary_size:
+        raise BundleError(f"{GOLDEN_FILE}: a prompt, greedy and sampled tokens below {vocabulary_size} are needed")
+    if len(golden.logits) != vocabulary_size or not 0 < golden.tolerance < 1:
+        raise BundleError(f"{GOLDEN_FILE}: {vocabulary_size} logits and a tolerance between 0 and 1 are needed")
+    return golden
+
+
+def _parse(content: bytes, message: AnyMessage, name: str) -> AnyMessage:
+    try:
+        return json_format.Parse(content.decode(), message)
+    except (json_format.ParseError, UnicodeDecodeError) as error:
+        raise BundleError(f"{name}: {error}") from error
+
+
+def _to_object(message: Message) -> dict[str, Any]:
+    content: dict[str, Any] = json_format.MessageToDict(message, preserving_proto_field_name=True)
+    if "files" in content:
+        content["files"] = dict(sorted(content["files"].items()))
+    return content

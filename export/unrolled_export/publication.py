@@ -1,0 +1,94 @@
+"""A trained character model as a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import Tensor
+
+from unrolled.v1.bundle_pb2 import Architecture, Evaluation, Manifest, State
+from unrolled_export.authoring import export_cell
+from unrolled_export.card import ModelCard
+from unrolled_export.parity import Reading
+from unrolled_export.step import CharacterStep
+from unrolled_export.trained import Trained, read_trained
+
+PROMPT_LENGTH = 16
+PROMPTS = 8
+CURVE_FILES = ("curve.csv", "curve.png")
+
+
+def publish(
+    checkpoint: Path,
+    output: Path,
+    *,
+    name: str,
+    description: str = "",
+    licence: str = "not stated",
+    force: bool = False,
+) -> Manifest:
+    """Export the model of `checkpoint`, a file or the folder of a run, to the bundle `output`.
+
+    Raises:
+        CheckpointError: there is no trained model.
+        CellError: the exported cell differs from PyTorch's; nothing is left behind.
+        BundleError: the name or the place will not do.
+    """
+    trained = read_trained(checkpoint)
+    model = trained.build()
+    config = trained.model
+    folder = checkpoint if checkpoint.is_dir() else checkpoint.parent
+    curve = {file: (folder / file).read_bytes() for file in CURVE_FILES if (folder / file).is_file()}
+
+    def read(tokens: Tensor) -> Tensor:
+        logits: Tensor = model(tokens, model.zero_state(tokens.shape[1]))[0]
+        return logits
+
+    oracles: dict[str, Reading] = {f"torch.nn.{type(model.recurrence).__name__}": read}
+    return export_cell(
+        CharacterStep(model),
+        states=[
+            State(input=state, output=f"new_{state}", dtype="float32", shape=[config.hidden])
+            for state in config.state_names
+        ],
+        vocabulary=list(trained.vocabulary.characters),
+        name=name,
+        output=output,
+        description=description or _describe(trained),
+        architecture=Architecture(
+            cell=config.cell,
+            layers=config.layers,
+            hidden_size=config.hidden,
+            embedding_size=config.embedding,
+            parameters=sum(weight.numel() for weight in model.parameters()),
+        ),
+        evaluation=_evaluation(trained),
+        prompts=_prompts(trained),
+        oracles=oracles,
+        write_card=ModelCard(trained, licence, "curve.png" in curve),
+        extra_files=curve,
+        force=force,
+    )
+
+
+def _describe(trained: Trained) -> str:
+    model = trained.model
+    return f"Character model: {model.cell}, {model.layers} x {model.hidden}"
+
+
+def _evaluation(trained: Trained) -> Evaluation | None:
+    measured = trained.evaluation
+    if measured is None:
+        return None
+    return Evaluation(
+        dataset=trained.dataset,
+        nats_per_char=measured.nats_per_char,
+        bits_per_char=measured.bits_per_char,
+        characters=measured.characters,
+    )
+
+
+def _prompts(trained: Trained) -> list[list[int]]:
+    sample: list[int] = trained.sample.tolist()
+    starts = range(0, len(sample) - PROMPT_LENGTH + 1, PROMPT_LENGTH)
+    return [sample[start : start + PROMPT_LENGTH] for start in starts[:PROMPTS]] or [sample[:1]]
