@@ -19,7 +19,7 @@ from onnx import TensorProto
 from unrolled.v1.bundle_pb2 import TASK_GENERATE, Golden, Manifest
 from unrolled_service.arena import StateSpec
 from unrolled_service.errors import BundleError
-from unrolled_service.program import NOT_FORCED, Batch, Program
+from unrolled_service.program import NOT_FORCED, Batch, Program, ProgramError
 from unrolled_service.sampling import Sampling
 from unrolled_service.vocabulary import Vocabulary
 
@@ -63,7 +63,12 @@ def load_bundle(folder: Path) -> Bundle:
     golden = _parse(folder, _GOLDEN, _read_listed(folder, _GOLDEN, manifest), Golden())
     states = tuple(StateSpec(state.input, state.output, tuple(state.shape), state.initial) for state in manifest.states)
     vocabulary = Vocabulary(manifest.vocabulary)
-    program = Program(_parse_cell(folder, cell_bytes, states, len(vocabulary)), states, len(vocabulary))
+    _check_golden(folder, golden, len(vocabulary))
+    cell = _parse_cell(folder, cell_bytes, states, len(vocabulary))
+    try:
+        program = Program(cell, states, len(vocabulary))
+    except ProgramError as error:
+        raise BundleError(f"{folder / _CELL}: {error}") from error
     _replay(folder, program, states, golden)
     sha256 = hashlib.sha256(manifest_bytes).hexdigest()
     return Bundle(manifest.name, sha256, manifest, vocabulary, states, program)
@@ -140,11 +145,18 @@ def _signature(values: Sequence[onnx.ValueInfoProto]) -> dict[str, tuple[int, tu
     }
 
 
+def _check_golden(folder: Path, golden: Golden, vocabulary_size: int) -> None:
+    if not (golden.prompt and golden.greedy and golden.sampled):
+        raise BundleError(f"{folder / _GOLDEN}: is empty")
+    if len(golden.greedy) != len(golden.sampled):
+        raise BundleError(f"{folder / _GOLDEN}: greedy is not as long as sampled")
+    if max(*golden.prompt, *golden.greedy, *golden.sampled) >= vocabulary_size:
+        raise BundleError(f"{folder / _GOLDEN}: has a token outside the vocabulary")
+
+
 def _replay(folder: Path, program: Program, states: Sequence[StateSpec], golden: Golden) -> None:
     """Run the golden run in two rows, one greedy and one sampled, and compare every token."""
     prompt, expected = list(golden.prompt), np.array([golden.greedy, golden.sampled], np.int64).T
-    if not prompt or not len(expected):
-        raise BundleError(f"{folder / _GOLDEN}: is empty")
     forced = np.full((len(prompt) + len(expected) - 1, 2), NOT_FORCED, np.int64)
     forced[: len(prompt)] = np.array(prompt, np.int64)[:, None]
     batch = Batch(

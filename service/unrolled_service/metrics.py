@@ -25,7 +25,7 @@ from unrolled_service.lane import STAGES, Lane, Slice
 from unrolled_service.stream import FinishReason
 from unrolled_service.tally import Tally
 
-disable_created_metrics()  # a creation time beside every counter is noise in the text format
+disable_created_metrics()  # type: ignore[no-untyped-call]  # a creation time beside every counter is noise in the text format
 
 FINISHES = (*(reason.value for reason in FinishReason), "cancelled", "error")
 _SECONDS = (

@@ -38,6 +38,10 @@ class Batch:
     sampling: Sequence[Sampling]
 
 
+class ProgramError(Exception):
+    """The runtime does not take a cell; the message is the runtime's."""
+
+
 class Program:
     """A cell compiled with the sampler.
 
@@ -46,6 +50,9 @@ class Program:
         states: its states in order.
         vocabulary_size: V, the width of its logits.
         threads: threads inside one operator; 1 has no pool and no spinning.
+
+    Raises:
+        ProgramError: the cell cannot be compiled.
     """
 
     def __init__(
@@ -58,10 +65,11 @@ class Program:
         options.inter_op_num_threads = 1
         options.enable_mem_pattern = False  # patterns are cached per batch size and never freed
         options.log_severity_level = 3
-        model = compose_program(cell, states, vocabulary_size)
-        self._session = onnxruntime.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
+        try:
+            model = compose_program(cell, states, vocabulary_size).SerializeToString()
+            self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # the runtime's errors have no common class
+            raise ProgramError(str(error)) from error
         self._outputs = ["tokens", *(state.output for state in states)]
 
     def run(self, batch: Batch, states: States) -> tuple[NDArray[np.int64], States]:

@@ -1,0 +1,63 @@
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from tests.support.alphabet import write_bundle
+from unrolled_service.bundle import load_bundle
+from unrolled_service.driver import Driver
+from unrolled_service.engine import Engine
+from unrolled_service.lane import Slice
+from unrolled_service.settings import Settings
+
+
+async def with_driver(tmp_path: Path, scenario: object) -> list[Slice]:
+    slices: list[Slice] = []
+    engine = Engine([load_bundle(write_bundle(tmp_path / "alphabet"))], Settings())
+    driver = Driver(engine, slices.append)
+    driver.start()
+    try:
+        await scenario(engine, driver)  # type: ignore[operator]
+    finally:
+        await driver.stop()
+    return slices
+
+
+def test_calls_answer_and_raise(tmp_path: Path) -> None:
+    async def scenario(engine: Engine, driver: Driver) -> None:
+        session = await driver.call(engine.create_session, "", seed=1, ttl_s=None)
+        assert await driver.call(engine.session, session.id) is session
+        with pytest.raises(ZeroDivisionError):
+            await driver.call(divmod, 1, 0)
+
+    asyncio.run(with_driver(tmp_path, scenario))
+
+
+def test_a_caller_that_has_gone_away_gets_no_answer_and_does_no_harm(tmp_path: Path) -> None:
+    async def scenario(engine: Engine, driver: Driver) -> None:
+        waiting = asyncio.ensure_future(driver.call(engine.create_session, "", seed=1, ttl_s=None))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        assert len(await driver.call(engine.sessions, 0, 10)) == 1
+
+    asyncio.run(with_driver(tmp_path, scenario))
+
+
+def test_a_command_without_an_answer_that_fails_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario(engine: Engine, driver: Driver) -> None:
+        driver.post(divmod, 1, 0)
+        await driver.call(engine.expire)
+
+    asyncio.run(with_driver(tmp_path, scenario))
+
+    assert "a command without an answer failed" in caplog.text
+
+
+def test_idle_sessions_expire_while_nobody_asks(tmp_path: Path) -> None:
+    async def scenario(engine: Engine, driver: Driver) -> None:
+        await driver.call(engine.create_session, "", seed=1, ttl_s=0.01)
+        async with asyncio.timeout(10):
+            while engine.lanes["alphabet"].sessions:
+                await asyncio.sleep(0.001)
+
+    asyncio.run(with_driver(tmp_path, scenario))
