@@ -1,9 +1,9 @@
 from pathlib import Path
 
 import pytest
-from unrolled_service.bundle import Bundle, load_bundle
 
 from tests.support.alphabet import write_bundle
+from unrolled_service.bundle import Bundle, load_bundle
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,9 @@
 import random
 
 import pytest
+
+from tests.support.alphabet import greedy_text, sampled_tokens
+from tests.support.loop import Clock, Reader, begin, generate, run, run_slice
 from unrolled_service.bundle import Bundle
 from unrolled_service.engine import Engine, SliceFailed
 from unrolled_service.errors import (
@@ -20,9 +23,6 @@ from unrolled_service.errors import (
 from unrolled_service.sampling import Sampling
 from unrolled_service.settings import Settings
 from unrolled_service.stream import FinishReason, Stream
-
-from tests.support.alphabet import greedy_text, sampled_tokens
-from tests.support.loop import Clock, Reader, begin, generate, run, run_slice
 
 
 def make_engine(*bundles: Bundle, clock: Clock | None = None, **settings: object) -> Engine:
@@ -289,7 +289,7 @@ def test_a_defect_ends_the_streams_of_its_model_only(
 ) -> None:
     engine = make_engine(alphabet, dice)
     broken, _ = begin(engine, "a", 20, model="dice")
-    whole, reader = begin(engine, "hello", 20, model="alphabet")
+    whole, _ = begin(engine, "hello", 20, model="alphabet")
     monkeypatch.setattr(engine.lanes["dice"].scheduler, "steps", lambda _rows: 1 // 0)
 
     with pytest.raises(SliceFailed, match="dice"):

@@ -8,6 +8,8 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from grpc_status import rpc_status
+
+from tests.support.serving import serving
 from unrolled.v1 import error_pb2
 from unrolled.v1.generation_pb2 import GenerateRequest, Sampling
 from unrolled.v1.generation_pb2_grpc import GenerationServiceStub
@@ -21,8 +23,6 @@ from unrolled.v1.session_pb2 import (
 )
 from unrolled.v1.session_pb2_grpc import SessionServiceStub
 from unrolled_service.bundle import Bundle
-
-from tests.support.serving import serving
 
 NAN, INF = float("nan"), float("inf")
 

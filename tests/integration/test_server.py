@@ -10,6 +10,9 @@ from collections.abc import Callable
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from tests.support.alphabet import greedy_text
+from tests.support.serving import serving
 from unrolled.v1.generation_pb2 import GenerateRequest
 from unrolled.v1.generation_pb2_grpc import GenerationServiceStub
 from unrolled_client import AsyncClient, Client
@@ -17,9 +20,6 @@ from unrolled_client.errors import Draining, InternalError, ReaderStalled
 from unrolled_service.bundle import Bundle
 from unrolled_service.program import Program
 from unrolled_service.server import Server
-
-from tests.support.alphabet import greedy_text
-from tests.support.serving import serving
 
 _LIMIT_S = 20
 CANARY = "canary-/etc/passwd-hunter2"

@@ -59,9 +59,7 @@ class AsyncClient:
         self._call_timeout = call_timeout
         self._streams: weakref.WeakSet[AsyncStream] = weakref.WeakSet()
 
-    def generate(
-        self, prompt: str, *, max_tokens: int, **options: Unpack[requests.GenerateOptions]
-    ) -> AsyncStream:
+    def generate(self, prompt: str, *, max_tokens: int, **options: Unpack[requests.GenerateOptions]) -> AsyncStream:
         """Feed the prompt to a fresh state and stream the text that follows.
 
         The call begins at once; its errors come out of the stream.
@@ -164,9 +162,7 @@ class AsyncClient:
     def _stubs(self) -> Stubs:
         return Stubs.on(self._channel)
 
-    def _start(
-        self, call: requests.GenerateCall, on_position: Callable[[int], None] | None = None
-    ) -> AsyncStream:
+    def _start(self, call: requests.GenerateCall, on_position: Callable[[int], None] | None = None) -> AsyncStream:
         metadata = merge_metadata(self._metadata, call.session_id)
         running = self._stubs.generation.Generate(call.request, timeout=call.timeout, metadata=metadata)
         stream = AsyncStream(running, on_position)

@@ -58,9 +58,7 @@ class Client:
         self._metadata = tuple(metadata)
         self._call_timeout = call_timeout
 
-    def generate(
-        self, prompt: str, *, max_tokens: int, **options: Unpack[requests.GenerateOptions]
-    ) -> Stream:
+    def generate(self, prompt: str, *, max_tokens: int, **options: Unpack[requests.GenerateOptions]) -> Stream:
         """Feed the prompt to a fresh state and stream the text that follows.
 
         The call begins at once; its errors come out of the stream.

@@ -43,9 +43,7 @@ class Session:
         """
         return self._position
 
-    def generate(
-        self, prompt: str = "", *, max_tokens: int, **options: Unpack[requests.GenerateOptions]
-    ) -> Stream:
+    def generate(self, prompt: str = "", *, max_tokens: int, **options: Unpack[requests.GenerateOptions]) -> Stream:
         """Feed the prompt and stream the text that follows.
 
         Args:

@@ -22,9 +22,7 @@ SEED = click.IntRange(0, 2**64 - 1)
 @click.option(
     "--max-tokens", type=click.IntRange(1), default=400, show_default=True, help="Tokens to generate at most."
 )
-@click.option(
-    "--temperature", type=click.FloatRange(0, 100), help="Divides the logits; 0 takes the most probable."
-)
+@click.option("--temperature", type=click.FloatRange(0, 100), help="Divides the logits; 0 takes the most probable.")
 @click.option("--top-k", type=click.IntRange(0), help="Keep this many most probable tokens.")
 @click.option(
     "--top-p",
@@ -32,18 +30,14 @@ SEED = click.IntRange(0, 2**64 - 1)
     help="Keep the most probable tokens up to this sum.",
 )
 @click.option("--min-p", type=click.FloatRange(0, 1), help="Keep tokens this times as probable as the best.")
-@click.option(
-    "--stop", multiple=True, metavar="TEXT", help="End before this text; may be given several times."
-)
+@click.option("--stop", multiple=True, metavar="TEXT", help="End before this text; may be given several times.")
 @click.option("--seed", type=SEED, help="Seed of the draws; the same seed gives the same text.")
 @click.option("--model", metavar="NAME", help="Bundle to use; needed when several are served.")
 @click.option("--session", "session_id", metavar="ID", help="Continue this session.")
-@click.option(
-    "--timeout", type=click.FloatRange(0, min_open=True), metavar="SECONDS", help="Time for the whole text."
-)
+@click.option("--timeout", type=click.FloatRange(0, min_open=True), metavar="SECONDS", help="Time for the whole text.")
 @click.option("--echo/--no-echo", default=None, help="Show the prompt first. Default: only on a terminal.")
 @options.server
-def generate(  # noqa: PLR0917
+def generate(
     prompt: str | None,
     max_tokens: int,
     temperature: float | None,

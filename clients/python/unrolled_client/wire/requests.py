@@ -101,9 +101,7 @@ def generate(
     """
     given = {name: value for name, value in choices.items() if value is not None}
     chosen = {
-        name: value
-        for name, value in asdict(replace(sampling or Sampling(), **given)).items()
-        if value is not None
+        name: value for name, value in asdict(replace(sampling or Sampling(), **given)).items() if value is not None
     }
     return GenerateCall(
         request=generation_pb2.GenerateRequest(
@@ -136,9 +134,7 @@ def create_session(
 def get_session(session_id: str) -> UnaryCall[SessionInfo]:
     """Build a GetSession call."""
     request = session_pb2.GetSessionRequest(session_id=session_id)
-    return UnaryCall(
-        "sessions", "GetSession", request, lambda reply: replies.session_info(reply.session), session_id
-    )
+    return UnaryCall("sessions", "GetSession", request, lambda reply: replies.session_info(reply.session), session_id)
 
 
 def list_sessions(page_size: int | None = None, page_token: str = "") -> UnaryCall[replies.SessionPage]:
