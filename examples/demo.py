@@ -27,9 +27,7 @@ STREAMS = 8
 LIMIT_S = 60.0
 EXIT_S = 15.0
 READY = re.compile(r"unrolled: serving (?P<models>.+) on (?P<target>\S+), metrics on (?P<metrics>http://\S+)")
-METRICS = re.compile(
-    r"unrolled_(tokens_total|streams_total|streams_active|time_to_first_token_seconds_count)\b"
-)
+METRICS = re.compile(r"unrolled_(tokens_total|streams_total|streams_active|time_to_first_token_seconds_count)\b")
 
 console = Console(highlight=False)
 
@@ -48,9 +46,7 @@ def serving() -> Iterator[Server]:
     """Run a server for a `with` block; it is stopped in any case, and must then exit with status 0."""
     command = [sys.executable, "-m", "unrolled_service"]
     listen = ["--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"]
-    with subprocess.Popen(
-        [*command, *listen], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
+    with subprocess.Popen([*command, *listen], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         log: list[str] = []
@@ -101,15 +97,11 @@ async def show_concurrency(server: Server) -> None:
     title(f"{STREAMS} streams at once")
     async with AsyncClient(server.target) as client:
         begin_s = time.perf_counter()
-        streams = [
-            client.generate(PROMPT, max_tokens=TOKENS, seed=SEED + n, timeout=LIMIT_S) for n in range(STREAMS)
-        ]
+        streams = [client.generate(PROMPT, max_tokens=TOKENS, seed=SEED + n, timeout=LIMIT_S) for n in range(STREAMS)]
         texts = await asyncio.gather(*(stream.read() for stream in streams))
         elapsed_s = time.perf_counter() - begin_s
     characters = sum(map(len, texts))
-    console.print(
-        f"{characters:,} characters in {elapsed_s:.2f} s: {characters / elapsed_s:,.0f} characters/s"
-    )
+    console.print(f"{characters:,} characters in {elapsed_s:.2f} s: {characters / elapsed_s:,.0f} characters/s")
 
 
 def show_metrics(server: Server) -> None:

@@ -28,7 +28,7 @@ from unrolled_export.trained import FILE_NAME, Trained, read_trained, write_trai
 from unrolled_export.training import Trainer
 
 CHECKPOINT = "checkpoint.pt"
-SAMPLE = 4096
+SAMPLE = 2**20
 SHORTEST_PAUSE_S = 5.0
 
 

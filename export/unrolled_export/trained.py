@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from unrolled_export.checkpoint import FORMAT, read_tensors, write_tensors
@@ -34,7 +35,8 @@ class Trained:
         settings: how it was trained, as plain numbers and strings.
         epoch: the epoch it is from, from 1.
         train_nats: training loss of that epoch, nats per character.
-        sample: int64 `[n]`, some tokens that prompts may be taken from.
+        sample: int64 `[n]`, the beginning of the held-out text, at most 2^20 tokens; the first token of the
+            training text where nothing was held out.
     """
 
     model: ModelConfig
@@ -66,8 +68,10 @@ def write_trained(path: Path, trained: Trained) -> None:
         "evaluation": None if trained.evaluation is None else asdict(trained.evaluation),
         "settings": dict(trained.settings),
     }
-    names = ("dataset", "command", "epoch", "train_nats", "sample")
-    write_tensors(path, content | {name: getattr(trained, name) for name in names})
+    names = ("dataset", "command", "epoch", "train_nats")
+    narrow = torch.uint8 if len(trained.vocabulary) <= 256 else torch.int32
+    content |= {name: getattr(trained, name) for name in names} | {"sample": trained.sample.to(narrow)}
+    write_tensors(path, content)
 
 
 def read_trained(path: Path) -> Trained:
@@ -81,7 +85,7 @@ def read_trained(path: Path) -> Trained:
     try:
         trained = _from_content(content)
         trained.build()
-    except (KeyError, TypeError, RuntimeError) as error:
+    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise CheckpointError(f"{file} is damaged: its weights do not fit its settings") from error
     return trained
 
@@ -98,5 +102,5 @@ def _from_content(content: Mapping[str, Any]) -> Trained:
         settings=content["settings"],
         epoch=content["epoch"],
         train_nats=content["train_nats"],
-        sample=content["sample"],
+        sample=content["sample"].long(),
     )

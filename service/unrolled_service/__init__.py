@@ -2,22 +2,23 @@
 
 The life of one token, module by module; each module imports only from those above it:
 
-1. ``settings``, ``errors``       what may be asked for, and how a refusal is said
-2. ``vocabulary``, ``sampling``   text to tokens; seed and position to a uniform number
-3. ``arena``                      rows of state memory
-4. ``graph``, ``program``         the cell and the sampler as one ONNX graph; running it
-5. ``session``, ``stream``        a claim on a state; one call being served
-6. ``bundle``                     a folder proves that it is what it says
-7. ``scheduler``                  which rows, how many steps
-8. ``engine``                     five beats: choose, gather, run, deliver, settle
+1. ``settings``, ``errors``               what may be asked for, and how a refusal is said
+2. ``vocabulary``, ``sampling``           text to tokens; seed and position to a uniform number
+3. ``arena``                              slots of state memory
+4. ``branches``, ``graph``, ``program``   the cell and the sampler as one ONNX graph; running it
+5. ``session``, ``row``                   a claim on a state; a call's place in the batch
+6. ``stops``, ``stream``, ``scoring``     what a row is for: a generation, a score
+7. ``bundle``                             a folder proves that it is what it says
+8. ``scheduler``                          which rows, how many steps
+9. ``lane``, ``engine``                   five beats: choose, gather, run, deliver, settle; whose turn it is
 
 So far everything runs in a plain ``for`` loop. From here on it is asyncio:
 
-9. ``outbox``                     text that waits for its reader
-10. ``metrics``                   what operators see
-11. ``driver``                    the engine's thread, and the bridge to the event loop
-12. ``convert``, ``status``       protobuf to values; errors to google.rpc.Status
-13. ``rpc``                       the gRPC services
-14. ``http``, ``server``          /metrics, health, start, drain, stop
-15. ``cli``                       ``unrolled serve``
+10. ``outbox``                            text that waits for its reader
+11. ``tally``, ``metrics``                what operators see
+12. ``driver``                            the engine's thread, and the bridge to the event loop
+13. ``convert``, ``status``               protobuf to values; errors to google.rpc.Status
+14. ``rpc``                               the gRPC services
+15. ``http``, ``server``                  /metrics, health, start, drain, stop
+16. ``cli``                               ``unrolled serve``
 """

@@ -167,8 +167,7 @@ def _replay(folder: Path, program: Program, states: Sequence[StateSpec], golden:
         sampling=(Sampling(temperature=0.0), Sampling()),
     )
     zeros = [np.full((2, *state.shape), state.initial, np.float32) for state in states]
-    tokens, _ = program.run(batch, zeros)
-    differs = tokens[len(prompt) - 1 :] != expected
+    differs = program.run(batch, zeros).tokens[len(prompt) - 1 :] != expected
     if differs.any():
         step = int(differs.any(axis=1).argmax())
         raise BundleError(f"{folder / _GOLDEN}: this machine's run differs from the recorded one at step {step}")

@@ -5,6 +5,7 @@ the field as it is written in the proto.
 """
 
 import math
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 
 import numpy as np
@@ -13,9 +14,11 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from unrolled.v1 import generation_pb2 as wire
 from unrolled.v1.session_pb2 import Session as SessionMessage
-from unrolled_service.errors import InvalidField, UnsupportedField
+from unrolled_service.errors import InvalidField
 from unrolled_service.outbox import Parcel
+from unrolled_service.row import Described
 from unrolled_service.sampling import Sampling
+from unrolled_service.scoring import Score, Scoring
 from unrolled_service.session import Session
 from unrolled_service.settings import Settings
 from unrolled_service.stream import Finish, FinishReason, Generation
@@ -25,10 +28,22 @@ MAX_STOPS = 8
 MAX_STOP_LENGTH = 64
 MAX_MODEL_LENGTH = 128
 MAX_SESSION_ID_LENGTH = 64
-MIN_TEMPERATURE = float(np.float32(0.01))  # as it arrives in a float field
+_HUNDREDTH = float(np.float32(0.01))  # as it arrives in a float field
 MAX_TOP_K = 2**31 - 1
 MAX_PAGE_SIZE = 1000
+MAX_LOGPROBS = 20
+MAX_DESCRIBED_TOKENS = 8192
+MAX_BIASES = 1024
+MAX_BIAS = 100.0
 _DEFAULT_PAGE_SIZE = 100
+_LIMITS: dict[str, tuple[Callable[[float], bool], str]] = {
+    "temperature": (lambda x: x == 0 or _HUNDREDTH <= x <= 100, "must be 0, or from 0.01 to 100"),
+    "top_p": (lambda x: 0 < x <= 1, "must be above 0 and at most 1"),
+    "min_p": (lambda x: 0 <= x <= 1, "must be from 0 to 1"),
+    "repetition_penalty": (lambda x: _HUNDREDTH <= x <= 100, "must be from 0.01 to 100"),
+    "presence_penalty": (lambda x: abs(x) <= 2, "must be from -2 to 2"),
+    "frequency_penalty": (lambda x: abs(x) <= 2, "must be from -2 to 2"),
+}
 _REASONS = {FinishReason.LENGTH: wire.FINISH_REASON_LENGTH, FinishReason.STOP: wire.FINISH_REASON_STOP}
 
 
@@ -36,25 +51,44 @@ def read_generation(request: wire.GenerateRequest, vocabulary: Vocabulary, setti
     """Return the checked request.
 
     Raises:
-        InvalidField, UnknownCharacter, UnsupportedField: naming the field and the limit.
+        InvalidField, UnknownCharacter: naming the field and the limit.
     """
-    if request.logprobs:
-        raise UnsupportedField("logprobs", "must be 0: log-probabilities are not offered")
     if not 1 <= request.max_tokens <= settings.max_tokens:
         raise InvalidField("max_tokens", f"must be from 1 to {settings.max_tokens}, is {request.max_tokens}")
     if len(request.prompt) > settings.max_prompt_tokens:
         raise InvalidField(
             "prompt", f"must have at most {settings.max_prompt_tokens} tokens, has {len(request.prompt)}"
         )
+    if request.resumed_tokens > len(request.prompt):
+        raise InvalidField(
+            "resumed_tokens", f"must be at most the prompt's {len(request.prompt)} tokens, is {request.resumed_tokens}"
+        )
     return Generation(
         prompt=vocabulary.encode(request.prompt, field="prompt"),
         max_tokens=request.max_tokens,
-        sampling=_read_sampling(request.sampling),
+        sampling=_read_sampling(request.sampling, vocabulary),
         stops=_read_stops(request),
         seed=request.seed if request.HasField("seed") else None,
         session_id=read_session_id(request.session_id) if request.session_id else None,
         expected_position=request.expected_position if request.HasField("expected_position") else None,
+        logprobs=_read_logprobs(request.logprobs, vocabulary),
+        resumed_tokens=request.resumed_tokens,
     )
+
+
+def read_scoring(request: wire.ScoreRequest, vocabulary: Vocabulary, settings: Settings) -> Scoring:
+    """Return the checked request.
+
+    Raises:
+        InvalidField, UnknownCharacter: naming the field and the limit.
+    """
+    limit = min(settings.max_prompt_tokens, MAX_DESCRIBED_TOKENS) if request.per_token else settings.max_prompt_tokens
+    if not 2 <= len(request.text) <= limit:
+        raise InvalidField("text", f"must have 2 to {limit} tokens, has {len(request.text)}")
+    logprobs = _read_logprobs(request.logprobs, vocabulary)
+    if logprobs and not request.per_token:
+        raise InvalidField("logprobs", "must be 0 unless per_token is set")
+    return Scoring(vocabulary.encode(request.text, field="text"), logprobs, request.per_token)
 
 
 def read_model(name: str) -> str:
@@ -88,9 +122,24 @@ def read_page(page_size: int, page_token: str) -> tuple[int, int]:
     return int(page_token or 0), page_size or _DEFAULT_PAGE_SIZE
 
 
-def write_chunk(parcel: Parcel) -> wire.GenerateResponse:
+def write_chunk(parcel: Parcel, vocabulary: Vocabulary) -> wire.GenerateResponse:
     """Return the message of a piece of text."""
-    return wire.GenerateResponse(chunk=wire.Chunk(text=parcel.text, position=parcel.position))
+    chunk = wire.Chunk(text=parcel.text, position=parcel.position)
+    if parcel.described:
+        chunk.logprobs.extend(_write_logprobs(parcel.text, parcel.described, vocabulary))
+    return wire.GenerateResponse(chunk=chunk)
+
+
+def write_score(score: Score, text: str, vocabulary: Vocabulary) -> wire.ScoreResponse:
+    """Return the message of a score of ``text``."""
+    nats = -score.logprob / score.tokens
+    return wire.ScoreResponse(
+        logprob=score.logprob,
+        tokens=score.tokens,
+        nats_per_token=nats,
+        bits_per_token=nats / math.log(2),
+        logprobs=_write_logprobs(text[1:], score.described, vocabulary),
+    )
 
 
 def write_finish(finish: Finish) -> wire.GenerateResponse:
@@ -118,44 +167,47 @@ def write_session(session: Session, expires_in_s: float) -> SessionMessage:
         model=session.model,
         seed=session.seed,
         position=session.position,
-        busy=session.stream is not None,
+        busy=session.row is not None,
     )
     message.create_time.CopyFrom(_write_timestamp(session.created))
     message.expire_time.CopyFrom(_write_timestamp(datetime.now(UTC).timestamp() + expires_in_s))
     return message
 
 
-def _read_sampling(message: wire.Sampling) -> Sampling:
-    _refuse_unsupported(message)
-    sampling = Sampling(
-        temperature=message.temperature if message.HasField("temperature") else 1.0,
-        top_k=message.top_k,
-        top_p=message.top_p if message.HasField("top_p") else 1.0,
-        min_p=message.min_p if message.HasField("min_p") else 0.0,
-    )
-    checks = {
-        "temperature": (
-            sampling.temperature == 0 or MIN_TEMPERATURE <= sampling.temperature <= 100,
-            "must be 0, or from 0.01 to 100",
-        ),
-        "top_k": (sampling.top_k <= MAX_TOP_K, f"must be at most {MAX_TOP_K}"),
-        "top_p": (0 < sampling.top_p <= 1, "must be above 0 and at most 1"),
-        "min_p": (0 <= sampling.min_p <= 1, "must be from 0 to 1"),
-    }
-    for name, (is_within, limit) in checks.items():
-        value = getattr(sampling, name)
-        if not (is_within and math.isfinite(value)):
-            raise InvalidField(f"sampling.{name}", f"{limit}, is {value:g}")
-    return sampling
+def _read_sampling(message: wire.Sampling, vocabulary: Vocabulary) -> Sampling:
+    values = {name: getattr(message, name) for name in _LIMITS if message.HasField(name)}
+    for name, number in values.items():
+        is_within, limit = _LIMITS[name]
+        if not (math.isfinite(number) and is_within(number)):
+            raise InvalidField(f"sampling.{name}", f"{limit}, is {number:g}")
+    if message.top_k > MAX_TOP_K:
+        raise InvalidField("sampling.top_k", f"must be at most {MAX_TOP_K}, is {message.top_k}")
+    return Sampling(**values, top_k=message.top_k, logit_bias=_read_bias(message, vocabulary))
 
 
-def _refuse_unsupported(message: wire.Sampling) -> None:
-    neutral = {"repetition_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0}
-    for name, value in neutral.items():
-        if message.HasField(name) and getattr(message, name) != value:
-            raise UnsupportedField(f"sampling.{name}", f"must be unset or {value:g}: it is not offered")
-    if message.logit_bias:
-        raise UnsupportedField("sampling.logit_bias", "must be empty: it is not offered")
+def _read_bias(message: wire.Sampling, vocabulary: Vocabulary) -> tuple[tuple[int, float], ...]:
+    field = "sampling.logit_bias"
+    if len(message.logit_bias) > MAX_BIASES:
+        raise InvalidField(field, f"must have at most {MAX_BIASES} tokens, has {len(message.logit_bias)}")
+    for token, amount in message.logit_bias.items():
+        if len(token) != 1:
+            raise InvalidField(field, f"{token[:20]!r} is not a token of the vocabulary")
+        if not abs(amount) <= MAX_BIAS:
+            raise InvalidField(f"{field}[{token!r}]", f"must be from -{MAX_BIAS:g} to {MAX_BIAS:g}, is {amount:g}")
+    tokens = vocabulary.encode("".join(message.logit_bias), field=field).tolist()
+    return tuple(sorted(zip(tokens, message.logit_bias.values(), strict=True)))
+
+
+def _read_logprobs(count: int, vocabulary: Vocabulary) -> int:
+    if count > MAX_LOGPROBS:
+        raise InvalidField("logprobs", f"must be at most {MAX_LOGPROBS}, is {count}")
+    return min(count, len(vocabulary))
+
+
+def _write_logprobs(text: str, described: Sequence[Described], vocabulary: Vocabulary) -> Iterator[wire.TokenLogprobs]:
+    for character, each in zip(text, described, strict=False):
+        top = [wire.TokenLogprob(token=vocabulary.token(token), logprob=logprob) for token, logprob in each.top]
+        yield wire.TokenLogprobs(chosen=wire.TokenLogprob(token=character, logprob=each.chosen), top=top)
 
 
 def _read_stops(request: wire.GenerateRequest) -> tuple[str, ...]:

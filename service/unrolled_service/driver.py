@@ -14,8 +14,9 @@ from functools import partial
 from typing import Any, TypeVar, cast
 
 from unrolled_service.engine import Engine, SliceFailed
-from unrolled_service.lane import Delivery, Slice
+from unrolled_service.lane import Slice
 from unrolled_service.outbox import Outbox
+from unrolled_service.row import Delivery
 
 _log = logging.getLogger(__name__)
 _R = TypeVar("_R")

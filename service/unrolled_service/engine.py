@@ -19,10 +19,12 @@ from unrolled_service.errors import (
     SessionBusy,
     SlotsExhausted,
 )
-from unrolled_service.lane import Delivery, Lane, Slice
+from unrolled_service.lane import Lane, Slice
+from unrolled_service.row import Delivery, Row, Sink
+from unrolled_service.scoring import ScoreRow, Scoring
 from unrolled_service.session import Session, SessionTable, make_session_id
 from unrolled_service.settings import Settings
-from unrolled_service.stream import Generation, Sink, Stream
+from unrolled_service.stream import Generation, Stream
 
 _RETRY_AFTER_S = 1.0
 
@@ -38,6 +40,10 @@ class Engine:
         bundles: what to serve; their names differ.
         settings: limits.
         clock: monotonic seconds.
+
+    Attributes:
+        is_draining: new work is refused.
+        on_expired: called with how many sessions expired, whenever some did.
     """
 
     def __init__(
@@ -45,6 +51,7 @@ class Engine:
     ) -> None:
         self.lanes = {bundle.name: Lane(bundle, settings) for bundle in bundles}
         self.is_draining = False
+        self.on_expired: Callable[[int], None] = lambda _: None
         self._settings = settings
         self._clock = clock
         self._turns = list(self.lanes.values())
@@ -105,10 +112,7 @@ class Engine:
         if session:
             _check_session(session, lane)
         _check_position(session.position if session else 0, generation)
-        if lane.streams >= self._settings.max_streams:
-            raise QueueFull(
-                f"all {self._settings.max_streams} places for streams are taken", retry_after_s=_RETRY_AFTER_S
-            )
+        self._check_place(lane)
         seed = generation.seed
         if seed is None:
             seed = session.seed if session else make_seed()
@@ -117,6 +121,7 @@ class Engine:
             generation,
             sink,
             lane=lane.bundle.name,
+            vocabulary_size=len(lane.bundle.vocabulary),
             session=session,
             slot=slot,
             seed=seed,
@@ -125,14 +130,28 @@ class Engine:
         lane.admit(stream)
         return stream
 
-    def close(self, stream: Stream) -> None:
-        """End a stream, finished or not; its session is left at the last delivered position."""
-        if stream.is_closed:
+    def submit_scoring(self, model: str, scoring: Scoring, sink: Sink) -> ScoreRow:
+        """Begin a scoring; its result goes to the sink. ``close`` must follow, however it ends.
+
+        Raises:
+            ModelNotFound, QueueFull, Draining: nothing was done.
+        """
+        self._check_open()
+        lane = self.lane(model)
+        self._check_place(lane)
+        slot = lane.arena.acquire()
+        row = ScoreRow(scoring, sink, lane=lane.bundle.name, slot=slot, arrived=self._clock())
+        lane.admit(row)
+        return row
+
+    def close(self, row: Row) -> None:
+        """End a row, finished or not; its session is left at the last delivered position."""
+        if row.is_closed:
             return
-        stream.is_closed = True
-        self.lanes[stream.lane].release(stream)
-        if stream.session:
-            stream.session.expires = self._clock() + stream.session.ttl_s
+        row.is_closed = True
+        self.lanes[row.lane].release(row)
+        if row.session:
+            row.session.expires = self._clock() + row.session.ttl_s
 
     def fail(self, error: Exception, *, model: str | None = None) -> list[Delivery]:
         """Stop computing every stream, or those of one model; return the news for their callers."""
@@ -185,8 +204,8 @@ class Engine:
         """
         self.expire()
         session = self._sessions.find(session_id)
-        if session.stream and session.stream.is_over:
-            self.close(session.stream)
+        if session.row and session.row.is_over:
+            self.close(session.row)
         return session
 
     def sessions(self, after: int, limit: int) -> list[Session]:
@@ -201,7 +220,7 @@ class Engine:
             SessionNotFound, SessionExpired, SessionBusy
         """
         session = self.session(session_id)
-        if session.stream:
+        if session.row:
             raise SessionBusy
         self._sessions.remove(session)
         self._free(session)
@@ -211,11 +230,13 @@ class Engine:
         gone = self._sessions.expire(self._clock())
         for session in gone:
             self._free(session)
+        if gone:
+            self.on_expired(len(gone))
         return len(gone)
 
     def seconds_left(self, session: Session) -> float:
         """Return the seconds until a session expires, if it is not used before."""
-        return session.ttl_s if session.stream else session.expires - self._clock()
+        return session.ttl_s if session.row else session.expires - self._clock()
 
     def seconds_to_expiry(self) -> float | None:
         """Return the seconds until ``expire`` may have something to do, or None."""
@@ -227,6 +248,12 @@ class Engine:
         lane.arena.release(session.slot)
         lane.sessions -= 1
 
+    def _check_place(self, lane: Lane) -> None:
+        if lane.streams >= self._settings.max_streams:
+            raise QueueFull(
+                f"all {self._settings.max_streams} places for streams are taken", retry_after_s=_RETRY_AFTER_S
+            )
+
     def _check_open(self) -> None:
         if self.is_draining:
             raise Draining
@@ -235,7 +262,7 @@ class Engine:
 def _check_session(session: Session, lane: Lane) -> None:
     if session.model != lane.bundle.name:
         raise ModelMismatch(f"the session belongs to {session.model!r}, not to {lane.bundle.name!r}")
-    if session.stream:
+    if session.row:
         raise SessionBusy
 
 

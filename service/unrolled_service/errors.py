@@ -5,8 +5,7 @@ stands too); its message is written for the caller. Nothing here knows gRPC.
 
     UnrolledError
     ├── InvalidField             a field is missing, malformed or out of range
-    │   ├── UnknownCharacter     the vocabulary lacks a character of the prompt
-    │   └── UnsupportedField     the server does not offer what the field asks for
+    │   └── UnknownCharacter     the vocabulary lacks a character of the text
     ├── ModelNotFound
     ├── SessionNotFound, SessionExpired, SessionBusy
     ├── PositionMismatch, ModelMismatch
@@ -55,12 +54,6 @@ class UnknownCharacter(InvalidField):
     """The vocabulary lacks a character of the text."""
 
     reason = "UNKNOWN_CHARACTER"
-
-
-class UnsupportedField(InvalidField):
-    """The field asks for something that this server does not offer."""
-
-    reason = "UNSUPPORTED_FIELD"
 
 
 class ModelNotFound(UnrolledError):
@@ -140,7 +133,6 @@ REASONS = tuple(
     for error in (
         InvalidField,
         UnknownCharacter,
-        UnsupportedField,
         ModelNotFound,
         SessionNotFound,
         SessionExpired,

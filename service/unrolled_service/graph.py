@@ -2,16 +2,13 @@
 
 The cell stays as it was exported; the graph is a Loop around it::
 
-    for k in range(K):                            # K = first extent of `forced`
-        input  = forced[k] if forced[k] >= 0 else token
+    for k in range(K):                                 # K = first extent of `forced`
+        input = token if forced[k] < 0 else forced[k] % V
         logits, states = cell(input, states)
-        token  = choose(logits, uniform[k])       # greedy, or one draw by inverse CDF
-        tokens[k] = token
-
-The sampler, in this order: softmax of logits / temperature, then min_p, top_k and top_p cut off the
-unlikely, then the first token whose cumulative probability exceeds uniform times the total. The
-cut-off sorts the vocabulary, so it stands in an If that is entered only when some row wants it; a
-row that cuts nothing off gets the same bits either way.
+        adjusted = logits                              # or with bias and penalties, if `adjust`
+        masses = softmax(adjusted / temperature)       # or with the unlikely cut off, if `truncate`
+        token = choose(masses, uniform[k])             # one draw by inverse CDF; or the likeliest, if greedy
+        tokens[k] = token                              # and its log-probability, if `describe`
 
 Nothing here runs the graph or knows sessions.
 """
@@ -21,32 +18,28 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, compose, helper, numpy_helper
+from onnx import compose, helper, numpy_helper
 
 from unrolled_service.arena import StateSpec
+from unrolled_service.branches import BOOL, FLOAT, INT64, Nodes, adjust, cut_off, describe, pass_on, value
 
-OPSET = 20
 IR_VERSION = 10
-
-
-class _Nodes:
-    """A list of nodes under construction; every call adds one and returns its output's name."""
-
-    def __init__(self) -> None:
-        self.nodes: list[onnx.NodeProto] = []
-
-    def add(self, op: str, *inputs: str, output: str = "", **attributes: Any) -> str:
-        output = output or f"{op.lower()}_{len(self.nodes)}"
-        self.nodes.append(helper.make_node(op, list(inputs), [output], **attributes))
-        return output
+ROW_SETTINGS = ("temperature", "top_p", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty")
+"""Names of the inputs f32[B, 1] that hold a row's sampling parameters."""
 
 
 def compose_program(cell: onnx.ModelProto, states: Sequence[StateSpec], vocabulary_size: int) -> onnx.ModelProto:
     """Return the program of a cell.
 
-    The inputs are ``token`` int64[B], ``forced`` int64[K, B] (-1: not forced), ``uniform`` f32[K, B],
-    ``temperature`` f32[B], ``truncate`` bool[], ``top_k`` int64[B], ``top_p`` and ``min_p`` f32[B], and
-    one tensor per state; the outputs are ``tokens`` int64[K, B] and the new states.
+    Inputs: ``token`` int64[B]; ``forced`` int64[K, B]: -1 feeds the last sample, t below V a prompt's token,
+    V + t a token that was generated before; ``uniform`` f32[K, B]; ``temperature``, ``top_p``, ``min_p``,
+    ``repetition_penalty``, ``presence_penalty``, ``frequency_penalty`` f32[B, 1]; ``top_k`` int64[B, 1], the
+    rank from 0 of the last token kept; ``bias``, ``generated``, ``fed`` f32[B, V], or [B, 1] unless
+    ``adjust``; ``target`` int64[K, B], or [K, 0] unless ``describe``; ``described`` int64[1], N; the switches
+    ``adjust``, ``truncate`` and ``describe`` bool[]; and the states.
+
+    Outputs: ``tokens`` int64[K, B]; ``chosen`` f32[K, B], ``top`` f32[K, B, N] and ``top_tokens``
+    int64[K, B, N], empty unless ``describe``; and the new states.
 
     Args:
         cell: the checked single-step graph: ``token`` and states in, ``logits`` and new states out.
@@ -54,55 +47,55 @@ def compose_program(cell: onnx.ModelProto, states: Sequence[StateSpec], vocabula
         vocabulary_size: V, the width of the logits.
     """
     step = compose.add_prefix(cell, "cell/").graph
+    counts = [value(f"body/{name}", FLOAT, ["B", "C"]) for name in ("generated", "fed")]
     body = helper.make_graph(
         _step_nodes(step, states),
         "step",
-        [
-            _value("k", TensorProto.INT64, []),
-            _value("go_on", TensorProto.BOOL, []),
-            _value("body/token", TensorProto.INT64, ["B"]),
-        ]
+        [value("k", INT64, []), value("go_on", BOOL, []), value("body/token", INT64, ["B"]), *counts]
         + [_state_value(f"body/{state.input}", state) for state in states],
-        [_value("body/again", TensorProto.BOOL, []), _value("body/next", TensorProto.INT64, ["B"])]
+        [value("body/again", BOOL, []), value("body/next", INT64, ["B"])]
+        + [value(f"body/new_{name}", FLOAT, ["B", "C"]) for name in ("generated", "fed")]
         + [_state_value(f"cell/{state.output}", state) for state in states]
-        + [_value("body/out", TensorProto.INT64, ["B"])],
+        + [value("body/out", INT64, ["B"]), value("body/chosen", FLOAT, ["D"])]
+        + [value("body/top", FLOAT, ["D", "N"]), value("body/top_tokens", INT64, ["D", "N"])],
     )
-    outer = _Nodes()
-    shape = outer.add("Shape", "forced", start=0, end=1)
-    trip_count = outer.add("Squeeze", shape, "zero_axis")
-    is_greedy = outer.add("Equal", "temperature", "zero")
-    outer.add("Unsqueeze", outer.add("Where", is_greedy, "one", "temperature"), "one_axis", output="divisor")
-    outer.add("Identity", is_greedy, output="greedy")
-    for name in ("top_p", "min_p", "top_k"):
-        outer.add("Unsqueeze", name, "one_axis", output=f"{name}_column")
-    outputs = [state.output for state in states]
+    outer = Nodes("outer")
+    trip_count = outer.add("Squeeze", outer.add("Shape", "forced", start=0, end=1), "zero_axis")
+    is_greedy = outer.add("Equal", "temperature", "zero", output="is_greedy")
+    outer.add("Squeeze", is_greedy, "one_axis", output="greedy")
+    outer.add("Where", is_greedy, "one", "temperature", output="divisor")
+    scans = ["tokens", "chosen", "top", "top_tokens"]
     loop = helper.make_node(
         "Loop",
-        [trip_count, "true", "token", *(state.input for state in states)],
-        ["last", *outputs, "tokens"],
+        [trip_count, "true", "token", "generated", "fed", *(state.input for state in states)],
+        ["last", "last_generated", "last_fed", *(state.output for state in states), *scans],
         body=body,
     )
     graph = helper.make_graph(
         [*outer.nodes, loop],
         "program",
         [
-            _value("token", TensorProto.INT64, ["B"]),
-            _value("forced", TensorProto.INT64, ["K", "B"]),
-            _value("uniform", TensorProto.FLOAT, ["K", "B"]),
-            _value("temperature", TensorProto.FLOAT, ["B"]),
-            _value("truncate", TensorProto.BOOL, []),
-            _value("top_k", TensorProto.INT64, ["B"]),
-            _value("top_p", TensorProto.FLOAT, ["B"]),
-            _value("min_p", TensorProto.FLOAT, ["B"]),
+            value("token", INT64, ["B"]),
+            value("forced", INT64, ["K", "B"]),
+            value("uniform", FLOAT, ["K", "B"]),
+            *(value(name, FLOAT, ["B", 1]) for name in ROW_SETTINGS),
+            value("top_k", INT64, ["B", 1]),
+            *(value(name, FLOAT, ["B", "C"]) for name in ("bias", "generated", "fed")),
+            value("target", INT64, ["K", "D"]),
+            value("described", INT64, [1]),
+            *(value(name, BOOL, []) for name in ("adjust", "truncate", "describe")),
             *(_state_value(state.input, state) for state in states),
         ],
         [
-            _value("tokens", TensorProto.INT64, ["K", "B"]),
+            value("tokens", INT64, ["K", "B"]),
+            value("chosen", FLOAT, ["K", "D"]),
+            value("top", FLOAT, ["K", "D", "N"]),
+            value("top_tokens", INT64, ["K", "D", "N"]),
             *(_state_value(state.output, state) for state in states),
         ],
         initializer=[*_constants(vocabulary_size), *step.initializer],
     )
-    opsets = [onnx.helper.make_opsetid(entry.domain, entry.version) for entry in cell.opset_import]
+    opsets = [helper.make_opsetid(entry.domain, entry.version) for entry in cell.opset_import]
     model = helper.make_model(graph, opset_imports=opsets, ir_version=max(cell.ir_version, IR_VERSION))
     onnx.checker.check_model(model)
     return model
@@ -110,69 +103,58 @@ def compose_program(cell: onnx.ModelProto, states: Sequence[StateSpec], vocabula
 
 def _step_nodes(step: onnx.GraphProto, states: Sequence[StateSpec]) -> list[onnx.NodeProto]:
     """Return the nodes of the loop's body: the input's choice, the cell, the sampler."""
-    body = _Nodes()
-    forced = body.add("Gather", "forced", "k", axis=0, output="body/forced")
-    uniform = body.add("Gather", "uniform", "k", axis=0, output="body/uniform")
-    is_forced = body.add("GreaterOrEqual", forced, "zero_token", output="body/is_forced")
-    body.add("Where", is_forced, forced, "body/token", output="cell/token")
+    body = Nodes("body")
+    _choose_input(body)
     for state in states:
         body.add("Identity", f"body/{state.input}", output=f"cell/{state.input}")
     body.nodes.extend(step.node)
-    scaled = body.add("Div", "cell/logits", "divisor", output="body/scaled")
-    probabilities = body.add("Softmax", scaled, axis=-1, output="body/probabilities")
-    body.nodes.append(
-        helper.make_node(
-            "If",
-            ["truncate"],
-            ["body/masses"],
-            then_branch=_cut_off(probabilities),
-            else_branch=helper.make_graph(
-                [helper.make_node("Identity", [probabilities], ["uncut"])],
-                "keep_all",
-                [],
-                [_value("uncut", TensorProto.FLOAT, ["B", "V"])],
-            ),
-        )
+    body.branch(
+        "adjust",
+        adjust("cell/logits"),
+        pass_on(
+            "as_is",
+            *((name, FLOAT, ["B", "C"]) for name in ("cell/logits", "body/generated", "body/fed")),
+        ),
+        *("body/adjusted", "body/new_generated", "body/new_fed"),
     )
-    cumulative = body.add("CumSum", "body/masses", "last_axis", output="body/cumulative")
-    total = body.add("Slice", cumulative, "minus_one", "end", "one_axis", output="body/total")
-    column = body.add("Unsqueeze", uniform, "one_axis", output="body/uniform_column")
-    threshold = body.add("Mul", column, total, output="body/threshold")
-    below = body.add("LessOrEqual", cumulative, threshold, output="body/below")
-    counted = body.add("Cast", below, to=TensorProto.INT64, output="body/counted")
-    drawn = body.add("ReduceSum", counted, "one_axis", keepdims=0, output="body/drawn")
-    likeliest = body.add("ArgMax", "cell/logits", axis=-1, keepdims=0, output="body/likeliest")
-    body.add("Where", "greedy", likeliest, drawn, output="body/next")
-    body.add("Identity", "body/next", output="body/out")
+    probabilities = body.add("Softmax", body.add("Div", "body/adjusted", "divisor"), axis=-1)
+    keep_all = pass_on("keep_all", (probabilities, FLOAT, ["B", "V"]))
+    body.branch("truncate", cut_off(probabilities), keep_all, "body/masses")
+    _choose_token(body)
+    body.branch(
+        "describe",
+        describe("cell/logits"),
+        pass_on(
+            "silent",
+            ("no_values", FLOAT, ["D"]),
+            ("no_rows", FLOAT, ["D", "N"]),
+            ("no_tokens", INT64, ["D", "N"]),
+        ),
+        *("body/chosen", "body/top", "body/top_tokens"),
+    )
     body.add("Identity", "go_on", output="body/again")
     return body.nodes
 
 
-def _cut_off(probabilities: str) -> onnx.GraphProto:
-    """Return the branch that zeroes what min_p, top_k and top_p cut off.
+def _choose_input(body: Nodes) -> None:
+    forced = body.add("Gather", "forced", "k", axis=0)
+    is_free = body.add("Less", forced, "zero_token")
+    body.add("Where", is_free, "body/token", body.add("Mod", forced, "vocabulary_size"), output="cell/token")
+    body.add("Identity", "cell/token", output="body/input")
+    is_generated = body.add("Or", is_free, body.add("GreaterOrEqual", forced, "vocabulary_size"))
+    column = body.add("Unsqueeze", is_generated, "one_axis")
+    body.add("Cast", column, to=FLOAT, output="body/is_generated")
 
-    Each of the three keeps the tokens at or above a threshold, so together they are one comparison
-    with the highest; top_p adds up what the other two left.
-    """
-    cut = _Nodes()
-    descending, order = "cut/descending", "cut/order"
-    cut.nodes.append(helper.make_node("TopK", [probabilities, "vocabulary_size"], [descending, order], axis=-1))
-    likeliest = cut.add("Slice", descending, "zero_axis", "one_axis", "one_axis", output="cut/likeliest")
-    min_p = cut.add("Mul", "min_p_column", likeliest, output="cut/min_p")
-    top_k = cut.add("GatherElements", descending, "top_k_column", axis=1, output="cut/top_k")
-    floor = cut.add("Max", min_p, top_k, output="cut/floor")
-    is_left = cut.add("GreaterOrEqual", descending, floor, output="cut/is_left")
-    left = cut.add("Where", is_left, descending, "zero", output="cut/left")
-    before = cut.add("CumSum", left, "last_axis", exclusive=1, output="cut/before")
-    total = cut.add("ReduceSum", left, "one_axis", keepdims=1, output="cut/total")
-    budget = cut.add("Mul", "top_p_column", total, output="cut/budget")
-    is_within = cut.add("Less", before, budget, output="cut/is_within")
-    is_kept = cut.add("And", is_left, is_within, output="cut/is_kept")
-    kept = cut.add("Where", is_kept, descending, "one", output="cut/kept")
-    smallest = cut.add("ReduceMin", kept, "one_axis", keepdims=1, output="cut/smallest")
-    stays = cut.add("GreaterOrEqual", probabilities, smallest, output="cut/stays")
-    cut.add("Where", stays, probabilities, "zero", output="cut")
-    return helper.make_graph(cut.nodes, "cut_off", [], [_value("cut", TensorProto.FLOAT, ["B", "V"])])
+
+def _choose_token(body: Nodes) -> None:
+    cumulative = body.add("CumSum", "body/masses", "last_axis")
+    total = body.add("Slice", cumulative, "minus_one", "end", "one_axis")
+    uniform = body.add("Unsqueeze", body.add("Gather", "uniform", "k", axis=0), "one_axis")
+    is_below = body.add("LessOrEqual", cumulative, body.add("Mul", uniform, total))
+    drawn = body.add("ReduceSum", body.add("Cast", is_below, to=INT64), "one_axis", keepdims=0)
+    likeliest = body.add("ArgMax", "body/adjusted", axis=-1, keepdims=0)
+    body.add("Where", "greedy", likeliest, drawn, output="body/next")
+    body.add("Identity", "body/next", output="body/out")
 
 
 def _constants(vocabulary_size: int) -> list[onnx.TensorProto]:
@@ -180,20 +162,21 @@ def _constants(vocabulary_size: int) -> list[onnx.TensorProto]:
         "true": np.bool_(True),
         "zero": np.float32(0),
         "one": np.float32(1),
+        "off_on": np.array([0, 1], np.float32),
         "zero_token": np.int64(0),
+        "vocabulary_size": np.int64(vocabulary_size),
+        "all": np.array([vocabulary_size], np.int64),
         "last_axis": np.int64(-1),
         "zero_axis": np.array([0], np.int64),
         "one_axis": np.array([1], np.int64),
         "minus_one": np.array([-1], np.int64),
         "end": np.array([np.iinfo(np.int64).max], np.int64),
-        "vocabulary_size": np.array([vocabulary_size], np.int64),
+        "no_values": np.zeros(0, np.float32),
+        "no_rows": np.zeros((0, 0), np.float32),
+        "no_tokens": np.zeros((0, 0), np.int64),
     }
-    return [numpy_helper.from_array(np.asarray(value), name) for name, value in values.items()]
-
-
-def _value(name: str, dtype: int, shape: Sequence[int | str]) -> onnx.ValueInfoProto:
-    return helper.make_tensor_value_info(name, dtype, shape)
+    return [numpy_helper.from_array(np.asarray(each), name) for name, each in values.items()]
 
 
 def _state_value(name: str, state: StateSpec) -> onnx.ValueInfoProto:
-    return _value(name, TensorProto.FLOAT, ["B", *state.shape])
+    return value(name, FLOAT, ["B", *state.shape])

@@ -20,12 +20,18 @@ class OperatorServer:
         host, port: where to listen; port 0 takes a free one.
         registry: what /metrics shows.
         is_ready: whether /readyz says yes.
+
+    Raises:
+        OSError: the address cannot be listened on.
     """
 
     def __init__(self, host: str, port: int, registry: CollectorRegistry, is_ready: Callable[[], bool]) -> None:
         self._metrics: _Application = make_wsgi_app(registry)
         self._is_ready = is_ready
-        self._server = make_server(host, port, self._route, _Server, _Handler)
+        try:
+            self._server = make_server(host, port, self._route, _Server, _Handler)
+        except OSError as error:
+            raise OSError(f"cannot listen on {host}:{port}: {error.strerror}") from error
         self._thread = threading.Thread(target=self._server.serve_forever, name="http", daemon=True)
 
     @property

@@ -1,6 +1,6 @@
-"""One bundle with its state memory and its streams, and the slice that advances them.
+"""One bundle with its state memory and its rows, and the slice that advances them.
 
-A slice is five beats: choose, gather, run, deliver, settle. It runs on the engine's thread; text
+A slice is five beats: choose, gather, run, deliver, settle. It runs on the engine's thread; news
 leaves as ``Delivery`` values, and who carries them to the callers is somebody else's business.
 """
 
@@ -9,27 +9,15 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
-from unrolled_service.arena import Arena, Rows, States
+from unrolled_service.arena import Arena, Rows, StateSpec
 from unrolled_service.bundle import Bundle
-from unrolled_service.program import NOT_FORCED, Batch
+from unrolled_service.program import NOT_FORCED, Batch, Outcome
+from unrolled_service.row import Delivery, Floats, Row, Samples, Tokens
 from unrolled_service.scheduler import Scheduler
 from unrolled_service.settings import Settings
-from unrolled_service.stream import Finish, Sink, Stream
 
 STAGES = ("choose", "gather", "run", "deliver", "settle")
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """News for one caller: text up to ``position``; the finish, or the error, if it is the last."""
-
-    sink: Sink
-    text: str
-    position: int
-    finish: Finish | None = None
-    error: Exception | None = None
 
 
 @dataclass(slots=True)
@@ -41,11 +29,11 @@ class Slice:
         rows: extent of the batch.
         steps: K, steps that every row ran.
         deliveries: news, in row order; a row without news has none.
-        prompt_tokens: prompt tokens fed.
+        prompt_tokens: tokens fed from callers' texts.
         generated_tokens: sampled tokens handed to callers.
-        queue_waits_s: waits of the streams that ran for the first time.
+        queue_waits_s: waits of the rows that ran for the first time.
         first_tokens_s: waits of the streams that got their first token, from arrival.
-        gaps: how many rows got their next n tokens after those of time t, by (t, n).
+        gaps: how many streams got their next n tokens after those of time t, by (t, n).
         ended_at: engine time at which the samples were there.
         stages_s: seconds of the beats by name.
     """
@@ -66,18 +54,22 @@ class Slice:
 class Lane:
     """One bundle being served.
 
+    A slot holds the cell's states and, behind them, how often each token was generated and fed: what
+    penalties depend on is part of the state.
+
     Args:
         bundle: what is served.
         settings: limits of rows, steps, streams and sessions.
 
     Attributes:
         sessions: sessions that hold a slot.
-        streams: streams that hold a slot: admitted and not released.
+        streams: rows that hold a slot: admitted and not released.
     """
 
     def __init__(self, bundle: Bundle, settings: Settings) -> None:
         self.bundle = bundle
-        self.arena = Arena(bundle.states, settings.max_sessions + settings.max_streams)
+        counts = [StateSpec(name, name, (len(bundle.vocabulary),)) for name in ("generated", "fed")]
+        self.arena = Arena((*bundle.states, *counts), settings.max_sessions + settings.max_streams)
         self.scheduler = Scheduler(
             max_rows=settings.max_rows,
             max_steps=settings.max_steps,
@@ -88,74 +80,77 @@ class Lane:
         self.streams = 0
 
     def slice(self, now: float) -> Slice | None:
-        """Advance every chosen row by up to K steps; return None if no stream wants a row."""
+        """Advance every chosen row by up to K steps; return None if no row wants to run."""
         started = time.perf_counter()
         rows = self.scheduler.choose()
         if not rows:
             return None
         chosen = time.perf_counter()
         done = Slice(self.bundle.name, len(rows), self.scheduler.steps(rows))
-        batch = _gather(rows, done.steps)
         slots: Rows = np.array([row.slot for row in rows], np.intp)
-        states = self.arena.read(slots)
+        *states, generated, fed = self.arena.read(slots)
+        batch = _gather(rows, done.steps, generated, fed)
         gathered = time.perf_counter()
-        tokens, new_states = self.bundle.program.run(batch, states)
+        outcome = self.bundle.program.run(batch, states)
         ran = time.perf_counter()
-        self._deliver(rows, tokens, done, now + ran - started, joined_at=now + chosen - started)
+        moments = (now + chosen - started, now + ran - started)
+        self._deliver(rows, outcome, done, *moments, step_s=(ran - gathered) / done.steps)
         delivered = time.perf_counter()
-        self._settle(rows, slots, tokens, new_states)
+        self._settle(rows, slots, batch, outcome, generated, fed)
         self.scheduler.learn(len(rows), done.steps, ran - gathered)
         settled = time.perf_counter()
-        moments = (started, chosen, gathered, ran, delivered, settled)
-        done.stages_s = {name: moments[i + 1] - moments[i] for i, name in enumerate(STAGES)}
+        marks = (started, chosen, gathered, ran, delivered, settled)
+        done.stages_s = {name: marks[i + 1] - marks[i] for i, name in enumerate(STAGES)}
         return done
 
-    def admit(self, stream: Stream) -> None:
-        """Take in a stream whose slot was acquired here; its state begins as its session's."""
-        if session := stream.session:
-            self.arena.copy(session.slot, stream.slot)
-            session.stream = stream
+    def admit(self, row: Row) -> None:
+        """Take in a row whose slot was acquired here; its state begins as its session's."""
+        if session := row.session:
+            self.arena.copy(session.slot, row.slot)
+            session.row = row
         self.streams += 1
-        self.scheduler.add(stream)
+        self.scheduler.add(row)
 
-    def release(self, stream: Stream) -> None:
-        """Let go of a stream: its row, its slot, and its session, left at the last delivered position."""
+    def release(self, row: Row) -> None:
+        """Let go of a row: its slot, and its session, left at the last delivered position."""
         self.streams -= 1
-        self.scheduler.remove(stream)
-        if session := stream.session:
-            if stream.can_advance_session():
-                self.arena.copy(stream.slot, session.slot)
-                stream.advance_session()
-            stream.keep_delivered()
-            session.stream = None
-        self.arena.release(stream.slot)
+        self.scheduler.remove(row)
+        if session := row.session:
+            if row.can_advance_session():
+                self.arena.copy(row.slot, session.slot)
+                row.advance_session()
+            row.keep_delivered()
+            session.row = None
+        self.arena.release(row.slot)
 
     def _deliver(
-        self, rows: list[Stream], tokens: NDArray[np.int64], done: Slice, now: float, *, joined_at: float
+        self, rows: list[Row], outcome: Outcome, done: Slice, joined_at: float, now: float, *, step_s: float
     ) -> None:
-        """Turn the samples into news. The samples at forced steps but the last are discarded."""
+        """Turn the samples into news."""
         steps, done.ended_at = done.steps, now
-        text = self.bundle.vocabulary.decode(np.ascontiguousarray(tokens.T))
+        text = self.bundle.vocabulary.decode(np.ascontiguousarray(outcome.tokens.T))
         for i, row in enumerate(rows):
             if row.chosen_at is None:
                 row.chosen_at = joined_at
                 done.queue_waits_s.append(joined_at - row.arrived)
             done.prompt_tokens += row.prompt_tokens_within(steps)
-            first = max(len(row.forced) - 1, 0)
-            end = min(steps, first + row.generation.max_tokens - row.sampled)
+            first, end = row.samples_within(steps)
             if end <= first:
                 continue
-            if row.last_tokens_at is None:
+            before, count = row.last_tokens_at, end - first
+            news = row.take(_column(outcome, text[i * steps : (i + 1) * steps], i), first, end, now)
+            if before is not None:
+                done.gaps[before, count] += 1
+            elif row.first_token_at is not None:
                 done.first_tokens_s.append(now - row.arrived)
-            else:
-                done.gaps[row.last_tokens_at, end - first] += 1
-            samples = tokens[first:end, i].tolist() if row.session else ()
-            shown = row.take(text[i * steps + first : i * steps + end], samples, now)
-            done.generated_tokens += len(shown)
-            if shown or row.finish:
-                done.deliveries.append(Delivery(row.sink, shown, row.sent, row.finish))
+                done.gaps[now - step_s * (count - 1), count - 1] += 1
+            if news:
+                done.generated_tokens += len(news.text)
+                done.deliveries.append(news)
 
-    def _settle(self, rows: list[Stream], slots: Rows, tokens: NDArray[np.int64], states: States) -> None:
+    def _settle(
+        self, rows: list[Row], slots: Rows, batch: Batch, outcome: Outcome, generated: Floats, fed: Floats
+    ) -> None:
         """Let sessions follow to the state before this slice, then take the new one."""
         followers = [row for row in rows if row.can_advance_session()]
         if followers:
@@ -164,24 +159,60 @@ class Lane:
             self.arena.copy(sources, targets)
             for row in followers:
                 row.advance_session()
-        self.arena.write(slots, states)
-        steps = len(tokens)
-        for row, token in zip(rows, tokens[-1].tolist(), strict=True):
-            row.step(steps, token)
+        counts = _count(rows, batch, outcome, generated, fed)
+        self.arena.write(slots, [*outcome.states, *counts])
+        steps = len(outcome.tokens)
+        for each, token in zip(rows, outcome.tokens[-1].tolist(), strict=True):
+            each.step(steps, token)
         self.scheduler.settle()
 
 
-def _gather(rows: list[Stream], steps: int) -> Batch:
+def _gather(rows: list[Row], steps: int, generated: Floats, fed: Floats) -> Batch:
     """Return the inputs of the rows: what is forced, and the last sample where nothing is."""
     forced = np.full((steps, len(rows)), NOT_FORCED, np.int64)
     for i, row in enumerate(rows):
         if len(row.forced):
             head = row.forced[:steps]
             forced[: len(head), i] = head
+    described = max(row.described for row in rows)
     return Batch(
         token=np.array([row.token for row in rows], np.int64),
         forced=forced,
         position=np.array([row.consumed + 1 for row in rows], np.int64),
         seed=np.array([row.seed for row in rows], np.uint64),
-        sampling=[row.generation.sampling for row in rows],
+        sampling=[row.sampling for row in rows],
+        generated=generated,
+        fed=fed,
+        target=_targets(rows, steps) if described else None,
+        described=described,
     )
+
+
+def _targets(rows: list[Row], steps: int) -> Tokens:
+    targets = np.full((steps, len(rows)), -1, np.int64)
+    for i, row in enumerate(rows):
+        given = row.targets(steps)
+        targets[: len(given), i] = given
+    return targets
+
+
+def _column(outcome: Outcome, text: str, i: int) -> Samples:
+    """Return row ``i`` of an outcome."""
+    if not outcome.chosen.size:
+        return Samples(text, outcome.tokens[:, i], outcome.chosen, outcome.top, outcome.top_tokens)
+    return Samples(text, outcome.tokens[:, i], outcome.chosen[:, i], outcome.top[:, i], outcome.top_tokens[:, i])
+
+
+def _count(rows: list[Row], batch: Batch, outcome: Outcome, generated: Floats, fed: Floats) -> tuple[Floats, Floats]:
+    """Add the inputs of this slice to the counts of generated and of fed tokens, f32[B, V] each."""
+    columns = np.array([i for i, row in enumerate(rows) if row.is_counted], np.intp)
+    if len(columns):
+        vocabulary_size = generated.shape[1]
+        forced = batch.forced[:, columns]
+        sampled = np.concatenate([batch.token[None, columns], outcome.tokens[:-1, columns]])
+        inputs = np.where(forced < 0, sampled, forced % vocabulary_size)
+        is_generated = (forced < 0) | (forced >= vocabulary_size)
+        place = (np.broadcast_to(columns, inputs.shape), inputs)
+        np.add.at(generated, place, is_generated)
+        np.add.at(fed, place, ~is_generated)
+    return generated, fed

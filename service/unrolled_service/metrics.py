@@ -22,7 +22,7 @@ from prometheus_client import (
 from unrolled_service.engine import Engine
 from unrolled_service.errors import REASONS
 from unrolled_service.lane import STAGES, Lane, Slice
-from unrolled_service.stream import FinishReason
+from unrolled_service.stream import Finish, FinishReason
 from unrolled_service.tally import Tally
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a creation time beside every counter is noise in the text format
@@ -85,9 +85,10 @@ class Metrics:
         for wait_s in done.first_tokens_s:
             self._time_to_first_token.observe(wait_s)
         for (before, tokens), rows in done.gaps.items():
-            self._inter_token_latency.observe((done.ended_at - before) / tokens, rows * tokens)
+            if tokens:
+                self._inter_token_latency.observe((done.ended_at - before) / tokens, rows * tokens)
         for delivery in done.deliveries:
-            if delivery.finish:
+            if isinstance(delivery.finish, Finish):
                 self._streams[done.model, delivery.finish.reason.value].inc()
                 self._stream_duration.observe(delivery.finish.total_s)
 
@@ -104,7 +105,7 @@ class Metrics:
         self._rpc.labels(method, code).inc()
 
     def count_expired(self, sessions: int) -> None:
-        """Take in sessions that were idle for too long."""
+        """Take in sessions that were idle for too long. Any thread may call it."""
         self._expired.inc(sessions)
 
     def observe_event_loop_lag(self, lag_s: float) -> None:

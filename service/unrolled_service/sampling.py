@@ -14,24 +14,42 @@ _GAMMA = np.uint64(0x9E3779B97F4A7C15)
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How the next token is chosen from logits; the defaults cut nothing off.
+    """How the next token is chosen from logits; the defaults change nothing.
 
     Attributes:
         temperature: divides the logits, 0.01 to 100; 0 takes the most probable token.
         top_k: keeps this many most probable tokens; 0 keeps all.
         top_p: keeps the fewest most probable tokens that add up to this, in (0, 1].
         min_p: keeps tokens at least this times as probable as the most probable, in [0, 1].
+        repetition_penalty: divides positive and multiplies negative logits of tokens fed or generated before.
+        presence_penalty: subtracted from the logits of tokens generated before, -2 to 2.
+        frequency_penalty: subtracted from a token's logit for each time it was generated, -2 to 2.
+        logit_bias: pairs of a token and what is added to its logit.
     """
 
     temperature: float = 1.0
     top_k: int = 0
     top_p: float = 1.0
     min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    logit_bias: tuple[tuple[int, float], ...] = ()
 
     @property
     def truncates(self) -> bool:
         """Whether any token can be cut off."""
         return self.temperature > 0 and (self.top_k > 0 or self.top_p < 1.0 or self.min_p > 0.0)
+
+    @property
+    def penalizes(self) -> bool:
+        """Whether the choice depends on what was fed and generated before."""
+        return (self.repetition_penalty, self.presence_penalty, self.frequency_penalty) != (1.0, 0.0, 0.0)
+
+    @property
+    def adjusts(self) -> bool:
+        """Whether the logits are changed before the temperature."""
+        return self.penalizes or bool(self.logit_bias)
 
 
 def uniform(seeds: NDArray[np.uint64], positions: NDArray[np.uint64]) -> NDArray[np.float32]:

@@ -5,10 +5,10 @@ but no row. Runs on the engine's thread.
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain
 
-from unrolled_service.stream import Stream
+from unrolled_service.row import Row
 
 _UNKNOWN_STEP_S = 0.0005
 _LEARNING_RATE = 0.2
@@ -29,15 +29,15 @@ class Scheduler:
         self._max_steps = max_steps
         self._slice_s = slice_s
         self._credit = credit
-        self._running: list[Stream] = []
-        self._waiting: deque[Stream] = deque()
-        self._resting: list[Stream] = []
+        self._running: list[Row] = []
+        self._waiting: deque[Row] = deque()
+        self._resting: list[Row] = []
         self._step_s: dict[int, float] = {}
 
     def __len__(self) -> int:
         return len(self._running) + len(self._waiting) + len(self._resting)
 
-    def __iter__(self) -> Iterator[Stream]:
+    def __iter__(self) -> Iterator[Row]:
         return chain(self._running, self._waiting, self._resting)
 
     @property
@@ -55,17 +55,17 @@ class Scheduler:
         """Streams that wait for their readers."""
         return len(self._resting)
 
-    def add(self, stream: Stream) -> None:
+    def add(self, stream: Row) -> None:
         """Take in a new stream."""
         self._waiting.append(stream)
 
-    def remove(self, stream: Stream) -> None:
+    def remove(self, stream: Row) -> None:
         """Let go of a stream, whatever it does; nothing happens if it left before."""
         for place in (self._running, self._waiting, self._resting):
             if stream in place:
                 place.remove(stream)
 
-    def choose(self) -> list[Stream]:
+    def choose(self) -> list[Row]:
         """Return the rows of the next slice; empty if there is nothing to do."""
         for stream in [each for each in self._resting if each.unread <= self._credit // 2]:
             self._resting.remove(stream)
@@ -74,7 +74,7 @@ class Scheduler:
             self._running.append(self._waiting.popleft())
         return self._running
 
-    def steps(self, rows: list[Stream]) -> int:
+    def steps(self, rows: Sequence[Row]) -> int:
         """Return K for a slice of these rows.
 
         As many steps as fit the time budget, but not past the last token anybody wants. While a stream has
@@ -94,9 +94,9 @@ class Scheduler:
 
     def settle(self) -> None:
         """Take the rows away from streams that are finished or too far ahead of their readers."""
-        staying: list[Stream] = []
+        staying: list[Row] = []
         for stream in self._running:
-            if stream.finish is not None:
+            if stream.is_finished:
                 continue
             (self._resting if stream.unread > self._credit else staying).append(stream)
         self._running = staying

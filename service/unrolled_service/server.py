@@ -83,6 +83,7 @@ class Server:
         sys.setswitchinterval(_SWITCH_INTERVAL_S)  # the engine needs the GIL back soon after a run
         self._engine = Engine(self._bundles, self._settings)
         self._metrics = Metrics(self._engine)
+        self._engine.on_expired = self._metrics.count_expired
         self._driver = Driver(self._engine, self._metrics.count_slice)
         self._grpc = self._make_grpc()
         host, port = split_address(self._settings.listen)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from unrolled_service.errors import SessionExpired, SessionNotFound
 
 if TYPE_CHECKING:
-    from unrolled_service.stream import Stream
+    from unrolled_service.row import Row
 
 _REMEMBERED_EXPIRED = 65_536
 
@@ -34,8 +34,8 @@ class Session:
         created: wall-clock time, seconds since the epoch.
         expires: engine time at which it ends; moved by each stream.
         consumed: tokens that the state in ``slot`` has taken.
-        pending: tokens of the history after those.
-        stream: the stream that runs on it.
+        pending: tokens of the history after those, V added to generated ones.
+        row: the stream that runs on it.
     """
 
     id: str
@@ -48,13 +48,13 @@ class Session:
     expires: float
     consumed: int = 0
     pending: list[int] = field(default_factory=list)
-    stream: "Stream | None" = None
+    row: "Row | None" = None
 
     @property
     def position(self) -> int:
         """Tokens in the history, as far as the caller was given it."""
-        if self.stream is not None:
-            return self.stream.sink.delivered
+        if self.row is not None:
+            return self.row.sink.delivered
         return self.consumed + len(self.pending)
 
 
@@ -104,7 +104,7 @@ class SessionTable:
             session = self._sessions.get(session_id)
             if session is None:
                 continue
-            if session.stream is not None or session.expires > now:
+            if session.row is not None or session.expires > now:
                 later = session.expires if session.expires > now else now + session.ttl_s
                 heapq.heappush(self._deadlines, (later, session_id))
                 continue

@@ -1,10 +1,12 @@
 """What an operator can set: one validated object, flags over UNROLLED_ environment over defaults."""
 
+import os
 from importlib import resources
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
 class Settings(BaseSettings):
@@ -12,7 +14,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="UNROLLED_", frozen=True, extra="forbid")
 
-    bundle: tuple[Path, ...] = Field(
+    bundle: Annotated[tuple[Path, ...], NoDecode] = Field(
         default_factory=lambda: (shipped_bundle(),), min_length=1, description="bundle folders to serve"
     )
     listen: str = Field("127.0.0.1:50051", description="address of the gRPC services; port 0 takes a free one")
@@ -29,6 +31,12 @@ class Settings(BaseSettings):
     max_session_ttl_s: float = Field(86_400.0, ge=1, le=31_536_000, description="longest idle time to ask for")
     stall_timeout_s: float = Field(60.0, gt=0, le=86_400, description="how long a message waits for its reader")
     drain_grace_s: float = Field(30.0, ge=0, le=86_400, description="how long running streams may go on at SIGTERM")
+
+    @field_validator("bundle", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        """Take several folders from one variable, separated like those of PATH."""
+        return tuple(value.split(os.pathsep)) if isinstance(value, str) else value
 
 
 def shipped_bundle() -> Path:

@@ -5,14 +5,12 @@ was shown, and follows as text is delivered; so a stream that breaks off leaves 
 on the engine's thread.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from unrolled_service.row import Delivery, Described, Row, Samples, Sink, Tokens
 from unrolled_service.sampling import Sampling
 from unrolled_service.session import Session
 from unrolled_service.stops import StopMatcher
@@ -37,15 +35,19 @@ class Generation:
         seed: seed of the draws; None takes the session's.
         session_id: the session to continue; None for a throw-away state.
         expected_position: position the session must have; None for any.
+        logprobs: how many of the most probable tokens to describe beside each chosen one; 0 describes nothing.
+        resumed_tokens: how many tokens at the end of the prompt a broken call had generated.
     """
 
-    prompt: NDArray[np.int64]
+    prompt: Tokens
     max_tokens: int
     sampling: Sampling = field(default_factory=Sampling)
     stops: tuple[str, ...] = ()
     seed: int | None = None
     session_id: str | None = None
     expected_position: int | None = None
+    logprobs: int = 0
+    resumed_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,27 +65,14 @@ class Finish:
     total_s: float
 
 
-class Sink(Protocol):
-    """Where a stream's text goes.
-
-    ``delivered`` is the position of the last text that has left for the caller. The sink moves it
-    forward, from any thread; the engine only reads it.
-    """
-
-    delivered: int
-
-
-class Stream:
+class Stream(Row):
     """The progress of one generation.
 
-    Attributes:
-        lane: name of its bundle.
-        slot: where its state is worked on.
-        forced: int64 tokens still to be fed, oldest first.
-        token: the last sample.
-        consumed: tokens of the history that the state in ``slot`` has taken.
-        sent: position of the last text handed to the sink.
-        finish: set once nothing more will be computed.
+    Args:
+        generation: the checked request.
+        sink: where its text goes.
+        vocabulary_size: V, the offset that marks generated tokens among forced ones.
+        lane, session, slot, seed, arrived: as in ``Row``.
     """
 
     def __init__(
@@ -92,34 +81,34 @@ class Stream:
         sink: Sink,
         *,
         lane: str,
+        vocabulary_size: int,
         session: Session | None,
         slot: int,
         seed: int,
         arrived: float,
     ) -> None:
-        pending = session.pending if session else []
+        prompt = generation.prompt.copy()
+        prompt[len(prompt) - generation.resumed_tokens :] += vocabulary_size
+        pending = np.array(session.pending if session else [], np.int64)
+        forced = np.concatenate([pending, prompt])
+        super().__init__(
+            sink,
+            lane=lane,
+            session=session,
+            slot=slot,
+            sampling=generation.sampling,
+            seed=seed,
+            forced=forced,
+            arrived=arrived,
+        )
         self.generation = generation
-        self.sink = sink
-        self.lane = lane
-        self.session = session
-        self.slot = slot
-        self.seed = seed
-        self.forced = np.concatenate([np.array(pending, np.int64), generation.prompt])
-        self.token = 0
-        self.consumed = session.consumed if session else 0
-        self.sent = session.position if session else 0
-        self.prompt_end = self.sent + len(generation.prompt)
+        self.prompt_end = self.sent + len(prompt)
         self.sampled = 0
         self.shown = 0
-        self.finish: Finish | None = None
-        self.is_closed = False
-        self.arrived = arrived
-        self.chosen_at: float | None = None
-        self.first_token_at: float | None = None
-        self.last_tokens_at: float | None = None
+        self._vocabulary_size = vocabulary_size
         self._stops = StopMatcher(generation.stops)
-        self._log = [*pending, *generation.prompt.tolist()] if session else []
-        sink.delivered = self.sent
+        self._log = forced.tolist() if session else []
+        self._described: list[Described] = []
 
     @property
     def steps_left(self) -> int:
@@ -132,56 +121,50 @@ class Stream:
         return self.sent - max(self.sink.delivered, self.prompt_end) if self.shown else 0
 
     @property
-    def is_over(self) -> bool:
-        """Whether everything is computed and has left for the caller."""
-        return self.finish is not None and self.sink.delivered >= self.sent
-
-    def take(self, text: str, tokens: Sequence[int], now: float) -> str:
-        """Take the samples that follow the history; return the text that may be shown now.
-
-        Args:
-            text: the samples as text, at least one, cut to the token budget.
-            tokens: the same as tokens; may be empty where there is no session.
-            now: the time.
-        """
-        if self.session:
-            self._log.extend(tokens)
-        self.sampled += len(text)
-        if self.first_token_at is None:
-            self.first_token_at = now
-        self.last_tokens_at = now
-        shown, match = self._stops.feed(text)
-        if match:
-            self._show(shown)
-            self._end(FinishReason.STOP, match.stop, now)
-        elif self.sampled == self.generation.max_tokens:
-            shown += self._stops.flush()
-            self._show(shown)
-            self._end(FinishReason.LENGTH, "", now)
-        else:
-            self._show(shown)
-        return shown
+    def described(self) -> int:
+        """How many of the most probable tokens each step describes beside its own."""
+        return self.generation.logprobs
 
     def prompt_tokens_within(self, steps: int) -> int:
-        """Return how many of the next steps feed a token of this call's prompt."""
+        """Return how many of the next steps feed a token of the prompt."""
         prompt_start = self.prompt_end - len(self.generation.prompt)
         return max(0, min(self.consumed + steps, self.prompt_end) - max(self.consumed, prompt_start))
 
-    def step(self, steps: int, token: int) -> None:
-        """Note that the state in ``slot`` has taken so many more tokens, and the last sample."""
-        self.forced = self.forced[steps:]
-        self.consumed += steps
-        self.token = token
+    def samples_within(self, steps: int) -> tuple[int, int]:
+        """Return the steps whose samples continue the text: not before the prompt's end, not past the budget."""
+        first = max(len(self.forced) - 1, 0)
+        return first, min(steps, first + self.generation.max_tokens - self.sampled)
+
+    def take(self, samples: Samples, first: int, end: int, now: float) -> Delivery | None:
+        """Append the samples to the text; return what may be shown of it."""
+        if self.session:
+            self._log.extend((samples.tokens[first:end] + self._vocabulary_size).tolist())
+        if self.generation.logprobs:
+            self._described += samples.describe(first, end, self.generation.logprobs)
+        self.sampled += end - first
+        if self.first_token_at is None:
+            self.first_token_at = now
+        self.last_tokens_at = now
+        shown, match = self._stops.feed(samples.text[first:end])
+        if not match and self.sampled == self.generation.max_tokens:
+            shown += self._stops.flush()
+        is_last = match is not None or self.sampled == self.generation.max_tokens
+        if not (shown or is_last):
+            return None
+        self.shown += len(shown)
+        self.sent = self.prompt_end + self.shown
+        finish = self._end(match.stop if match else None, now) if is_last else None
+        described, self._described = self._described[: len(shown)], self._described[len(shown) :]
+        return Delivery(self.sink, shown, self.sent, described, finish)
 
     def keep_delivered(self) -> None:
         """Leave the session at the last delivered position.
 
-        The state there is the newest one that the session was given; the tokens between the two are
-        fed again by the next call.
+        Its state is the newest one that it was given; the tokens between the two are fed again by the
+        next call.
         """
         if self.session:
-            history = self._log[: self.sink.delivered - self.session.consumed]
-            self.session.pending = history
+            self.session.pending = self._log[: self.sink.delivered - self.session.consumed]
 
     def can_advance_session(self) -> bool:
         """Return whether the state in ``slot`` may become the session's.
@@ -197,16 +180,11 @@ class Stream:
             del self._log[: self.consumed - self.session.consumed]
             self.session.consumed = self.consumed
 
-    def _show(self, text: str) -> None:
-        if text:
-            self.shown += len(text)
-            self.sent = self.prompt_end + self.shown
-
-    def _end(self, reason: FinishReason, stop: str, now: float) -> None:
-        self.sent = self.prompt_end + self.shown
-        self.finish = Finish(
-            reason=reason,
-            stop=stop,
+    def _end(self, stop: str | None, now: float) -> Finish:
+        self.is_finished = True
+        return Finish(
+            reason=FinishReason.LENGTH if stop is None else FinishReason.STOP,
+            stop=stop or "",
             prompt_tokens=len(self.generation.prompt),
             generated_tokens=self.shown,
             seed=self.seed,

@@ -16,11 +16,16 @@ class Vocabulary:
     """
 
     def __init__(self, tokens: Sequence[str]) -> None:
+        self._tokens = tuple(tokens)
         self._ids = {character: i for i, character in enumerate(tokens)}
         self._codepoints = np.array([ord(character) for character in tokens], dtype="<u4")
 
     def __len__(self) -> int:
         return len(self._codepoints)
+
+    def token(self, number: int) -> str:
+        """Return one token."""
+        return self._tokens[number]
 
     def encode(self, text: str, *, field: str) -> NDArray[np.int64]:
         """Return the tokens of a text, int64 ``[len(text)]``.

@@ -178,7 +178,7 @@ def test_refusals_leave_nothing_behind(alphabet: Bundle, dice: Bundle) -> None:
         begin(engine, "a", 1, model="dice", session_id="nobody")
 
     assert engine.streams == 0
-    assert session.stream is None
+    assert session.row is None
     assert [lane.arena.slots_in_use for lane in engine.lanes.values()] == [0, 1]
 
 

@@ -11,7 +11,7 @@ from grpc_status import rpc_status
 
 from tests.support.serving import serving
 from unrolled.v1 import error_pb2
-from unrolled.v1.generation_pb2 import GenerateRequest, Sampling
+from unrolled.v1.generation_pb2 import GenerateRequest, Sampling, ScoreRequest
 from unrolled.v1.generation_pb2_grpc import GenerationServiceStub
 from unrolled.v1.model_pb2 import GetModelRequest
 from unrolled.v1.model_pb2_grpc import ModelServiceStub
@@ -36,6 +36,9 @@ class Stubs:
     def generate(self, **fields: object) -> None:
         for _ in self.generation.Generate(GenerateRequest(**({"prompt": "a", "max_tokens": 1} | fields))):  # type: ignore[arg-type]
             pass
+
+    def score(self, **fields: object) -> None:
+        self.generation.Score(ScoreRequest(model="alphabet", **fields))  # type: ignore[arg-type]
 
     def sample(self, **fields: object) -> None:
         self.generate(model="alphabet", sampling=Sampling(**fields))  # type: ignore[arg-type]
@@ -105,6 +108,27 @@ INVALID: dict[str, tuple[Callable[[Stubs], object], str]] = {
     "min_p below": (lambda s: s.sample(min_p=-0.01), "sampling.min_p"),
     "min_p above": (lambda s: s.sample(min_p=1.01), "sampling.min_p"),
     "min_p nan": (lambda s: s.sample(min_p=NAN), "sampling.min_p"),
+    "repetition zero": (lambda s: s.sample(repetition_penalty=0), "sampling.repetition_penalty"),
+    "repetition above": (lambda s: s.sample(repetition_penalty=100.1), "sampling.repetition_penalty"),
+    "presence below": (lambda s: s.sample(presence_penalty=-2.01), "sampling.presence_penalty"),
+    "presence inf": (lambda s: s.sample(presence_penalty=-INF), "sampling.presence_penalty"),
+    "frequency above": (lambda s: s.sample(frequency_penalty=2.01), "sampling.frequency_penalty"),
+    "frequency nan": (lambda s: s.sample(frequency_penalty=NAN), "sampling.frequency_penalty"),
+    "bias above": (lambda s: s.sample(logit_bias={"a": 100.1}), "sampling.logit_bias['a']"),
+    "bias nan": (lambda s: s.sample(logit_bias={"a": NAN}), "sampling.logit_bias['a']"),
+    "bias on no token": (lambda s: s.sample(logit_bias={"ab": 1}), "sampling.logit_bias"),
+    "bias on nothing": (lambda s: s.sample(logit_bias={"": 1}), "sampling.logit_bias"),
+    "biases too many": (
+        lambda s: s.sample(logit_bias={chr(0x4E00 + i): 1 for i in range(1025)}),
+        "sampling.logit_bias",
+    ),
+    "logprobs above": (lambda s: s.generate(logprobs=21, model="alphabet"), "logprobs"),
+    "resumed_tokens above": (lambda s: s.generate(resumed_tokens=2, model="alphabet"), "resumed_tokens"),
+    "score of nothing": (lambda s: s.score(text=""), "text"),
+    "score of one token": (lambda s: s.score(text="a"), "text"),
+    "score of too much": (lambda s: s.score(text="a" * 101), "text"),
+    "score with idle logprobs": (lambda s: s.score(text="ab", logprobs=1), "logprobs"),
+    "score with many logprobs": (lambda s: s.score(text="ab", logprobs=21, per_token=True), "logprobs"),
     "stop empty": (lambda s: s.generate(stop=["x", ""], model="alphabet"), "stop[1]"),
     "stop too long": (lambda s: s.generate(stop=["x" * 65], model="alphabet"), "stop[0]"),
     "stops too many": (lambda s: s.generate(stop=["x"] * 9, model="alphabet"), "stop"),
@@ -120,13 +144,6 @@ INVALID: dict[str, tuple[Callable[[Stubs], object], str]] = {
         lambda s: s.sessions.ListSessions(ListSessionsRequest(page_token="x")),
         "page_token",
     ),
-}
-UNSUPPORTED: dict[str, tuple[Callable[[Stubs], object], str]] = {
-    "logprobs": (lambda s: s.generate(logprobs=1, model="alphabet"), "logprobs"),
-    "repetition": (lambda s: s.sample(repetition_penalty=1.1), "sampling.repetition_penalty"),
-    "presence": (lambda s: s.sample(presence_penalty=0.1), "sampling.presence_penalty"),
-    "frequency": (lambda s: s.sample(frequency_penalty=NAN), "sampling.frequency_penalty"),
-    "bias": (lambda s: s.sample(logit_bias={"a": 1}), "sampling.logit_bias"),
 }
 
 
@@ -149,15 +166,6 @@ def test_invalid_field(stubs: Stubs, case: str) -> None:
     assert refused.text.startswith(f"{field}: ")
 
 
-@pytest.mark.parametrize("case", UNSUPPORTED)
-def test_unsupported_field(stubs: Stubs, case: str) -> None:
-    call, field = UNSUPPORTED[case]
-
-    refused = refusal(lambda: call(stubs))
-
-    assert (refused.code, refused.reason, refused.field) == ("INVALID_ARGUMENT", "UNSUPPORTED_FIELD", field)
-
-
 @pytest.mark.parametrize(
     "fields",
     [
@@ -166,7 +174,10 @@ def test_unsupported_field(stubs: Stubs, case: str) -> None:
         {"sampling": Sampling(temperature=0.01)},
         {"sampling": Sampling(temperature=100)},
         {"sampling": Sampling(top_k=2**31 - 1, top_p=1, min_p=1)},
-        {"sampling": Sampling(repetition_penalty=1, presence_penalty=0, frequency_penalty=0)},
+        {"sampling": Sampling(repetition_penalty=0.01, presence_penalty=-2, frequency_penalty=2)},
+        {"sampling": Sampling(repetition_penalty=100, logit_bias={"a": -100, "b": 100})},
+        {"logprobs": 20},
+        {"prompt": "abc", "resumed_tokens": 3},
         {"stop": ["x" * 64] * 8},
         {"seed": 2**64 - 1},
     ],
@@ -184,6 +195,14 @@ def test_unknown_character(stubs: Stubs) -> None:
         "prompt",
     )
     assert "'7' (U+0037), the character at position 2" in refused.text
+
+
+def test_unknown_characters_elsewhere(stubs: Stubs) -> None:
+    bias = refusal(lambda: stubs.sample(logit_bias={"7": 1}))
+    text = refusal(lambda: stubs.score(text="ab7"))
+
+    assert (bias.reason, bias.field) == ("UNKNOWN_CHARACTER", "sampling.logit_bias")
+    assert (text.reason, text.field) == ("UNKNOWN_CHARACTER", "text")
 
 
 def test_model_not_found(stubs: Stubs) -> None:

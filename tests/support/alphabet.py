@@ -94,9 +94,7 @@ def write_bundle(
     return folder
 
 
-def sampled_tokens(
-    token: int, length: int, *, seed: int, vocabulary_size: int, sharpness: float
-) -> list[int]:
+def sampled_tokens(token: int, length: int, *, seed: int, vocabulary_size: int, sharpness: float) -> list[int]:
     """Return what the cell samples at temperature 1 after one token from the zero state."""
     said = []
     for steps in range(1, length + 1):

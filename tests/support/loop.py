@@ -1,8 +1,10 @@
 """Drives an engine in a plain loop, with readers that read when they are told to."""
 
+from typing import Any
+
 from unrolled_service.engine import Engine
-from unrolled_service.lane import Delivery
-from unrolled_service.stream import Finish, Generation, Stream
+from unrolled_service.row import Delivery
+from unrolled_service.stream import Generation, Stream
 
 
 class Reader:
@@ -11,7 +13,7 @@ class Reader:
     def __init__(self, *, is_eager: bool = True) -> None:
         self.delivered = 0
         self.text = ""
-        self.finish: Finish | None = None
+        self.finish: Any = None
         self.error: Exception | None = None
         self.is_eager = is_eager
         self._unread: list[Delivery] = []

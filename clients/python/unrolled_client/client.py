@@ -19,7 +19,7 @@ from unrolled_client.channel import (
 from unrolled_client.errors import NotFound, UnrolledError
 from unrolled_client.session import Session
 from unrolled_client.stream import Stream
-from unrolled_client.values import ModelInfo, SessionInfo
+from unrolled_client.values import ModelInfo, Score, SessionInfo
 from unrolled_client.wire import requests
 from unrolled_client.wire.status import error_of
 
@@ -124,6 +124,20 @@ class Client:
     def delete_session(self, session_id: str) -> None:
         """End a session and free its state."""
         self._run(requests.delete_session(session_id))
+
+    def score(
+        self, text: str, *, model: str | None = None, logprobs: int | None = None, per_token: bool = False
+    ) -> Score:
+        """Say how likely the model finds a text.
+
+        Args:
+            text: at least two tokens; the first is given, the others are predicted.
+            model: name of the bundle; None for the only one served.
+            logprobs: how many of the most probable tokens to describe beside each one, at most 20; needs
+                per_token.
+            per_token: describe every token; the text may then have at most 8,192.
+        """
+        return self._run(requests.score(text, model=model, logprobs=logprobs, per_token=per_token))
 
     def models(self) -> tuple[ModelInfo, ...]:
         """Describe all served bundles."""

@@ -5,7 +5,7 @@ reason that only a newer server knows arrives as the class of its group, so that
 working.
 
     UnrolledError
-    |- InvalidArgument      InvalidField, UnknownCharacter, UnsupportedField
+    |- InvalidArgument      InvalidField, UnknownCharacter
     |- NotFound             ModelNotFound, SessionNotFound, SessionExpired
     |- Aborted              SessionBusy, ReaderStalled
     |- FailedPrecondition   PositionMismatch, ModelMismatch
@@ -63,10 +63,6 @@ class InvalidField(InvalidArgument):
 
 class UnknownCharacter(InvalidArgument):
     """The prompt has a character that the model's vocabulary has not."""
-
-
-class UnsupportedField(InvalidArgument):
-    """The request asks for something that the server does not offer."""
 
 
 class NotFound(UnrolledError):
@@ -153,7 +149,6 @@ BY_REASON: Mapping[str, type[UnrolledError]] = MappingProxyType(
     {
         "INVALID_FIELD": InvalidField,
         "UNKNOWN_CHARACTER": UnknownCharacter,
-        "UNSUPPORTED_FIELD": UnsupportedField,
         "MODEL_NOT_FOUND": ModelNotFound,
         "SESSION_NOT_FOUND": SessionNotFound,
         "SESSION_EXPIRED": SessionExpired,

@@ -33,7 +33,7 @@ class Sampling:
 
 @dataclass(frozen=True)
 class TokenLogprob:
-    """The natural log-probability of one token before any cut-off."""
+    """The natural log-probability of one token by the model's own logits."""
 
     token: str
     logprob: float
@@ -88,6 +88,25 @@ class Finish:
     queue_s: float
     first_token_s: float
     total_s: float
+
+
+@dataclass(frozen=True)
+class Score:
+    """How likely a model finds a text.
+
+    Attributes:
+        logprob: sum of the natural log-probabilities of the predicted tokens.
+        tokens: tokens predicted: those of the text less one.
+        nats_per_token: mean negative log-likelihood in nats.
+        bits_per_token: the same in bits.
+        logprobs: one entry a predicted token; empty when not asked for.
+    """
+
+    logprob: float
+    tokens: int
+    nats_per_token: float
+    bits_per_token: float
+    logprobs: tuple[TokenLogprobs, ...] = ()
 
 
 @dataclass(frozen=True)

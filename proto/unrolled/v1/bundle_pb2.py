@@ -14,7 +14,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18unrolled/v1/bundle.proto\x12\x0bunrolled.v1\"\xd3\x02\n\x08Manifest\x12\x0e\n\x06\x66ormat\x18\x01 \x01(\r\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x1f\n\x04task\x18\x03 \x01(\x0e\x32\x11.unrolled.v1.Task\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12/\n\x0c\x61rchitecture\x18\x05 \x01(\x0b\x32\x19.unrolled.v1.Architecture\x12\x12\n\nvocabulary\x18\x06 \x03(\t\x12\"\n\x06states\x18\x07 \x03(\x0b\x32\x12.unrolled.v1.State\x12+\n\nevaluation\x18\x08 \x01(\x0b\x32\x17.unrolled.v1.Evaluation\x12/\n\x05\x66iles\x18\t \x03(\x0b\x32 .unrolled.v1.Manifest.FilesEntry\x1a,\n\nFilesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"m\n\x0c\x41rchitecture\x12\x0c\n\x04\x63\x65ll\x18\x01 \x01(\t\x12\x0e\n\x06layers\x18\x02 \x01(\r\x12\x13\n\x0bhidden_size\x18\x03 \x01(\r\x12\x16\n\x0e\x65mbedding_size\x18\x04 \x01(\r\x12\x12\n\nparameters\x18\x05 \x01(\x04\"U\n\x05State\x12\r\n\x05input\x18\x01 \x01(\t\x12\x0e\n\x06output\x18\x02 \x01(\t\x12\r\n\x05\x64type\x18\x03 \x01(\t\x12\r\n\x05shape\x18\x04 \x03(\r\x12\x0f\n\x07initial\x18\x05 \x01(\x02\"_\n\nEvaluation\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x15\n\rnats_per_char\x18\x02 \x01(\x01\x12\x15\n\rbits_per_char\x18\x03 \x01(\x01\x12\x12\n\ncharacters\x18\x04 \x01(\x04\"z\n\x06Golden\x12\x0e\n\x06prompt\x18\x01 \x03(\r\x12\x0c\n\x04seed\x18\x02 \x01(\x04\x12\x0e\n\x06greedy\x18\x03 \x03(\r\x12\x0f\n\x07sampled\x18\x04 \x03(\r\x12\x0e\n\x06margin\x18\x05 \x01(\x01\x12\x0e\n\x06logits\x18\x06 \x03(\x02\x12\x11\n\ttolerance\x18\x07 \x01(\x01*/\n\x04Task\x12\x14\n\x10TASK_UNSPECIFIED\x10\x00\x12\x11\n\rTASK_GENERATE\x10\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18unrolled/v1/bundle.proto\x12\x0bunrolled.v1\"\xfb\x02\n\x08Manifest\x12\x0e\n\x06\x66ormat\x18\x01 \x01(\r\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x1f\n\x04task\x18\x03 \x01(\x0e\x32\x11.unrolled.v1.Task\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12/\n\x0c\x61rchitecture\x18\x05 \x01(\x0b\x32\x19.unrolled.v1.Architecture\x12\x12\n\nvocabulary\x18\x06 \x03(\t\x12\"\n\x06states\x18\x07 \x03(\x0b\x32\x12.unrolled.v1.State\x12+\n\nevaluation\x18\x08 \x01(\x0b\x32\x17.unrolled.v1.Evaluation\x12/\n\x05\x66iles\x18\t \x03(\x0b\x32 .unrolled.v1.Manifest.FilesEntry\x12&\n\x08variants\x18\n \x03(\x0b\x32\x14.unrolled.v1.Variant\x1a,\n\nFilesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x92\x01\n\x07Variant\x12\x11\n\tprecision\x18\x01 \x01(\t\x12\x0c\n\x04\x63\x65ll\x18\x02 \x01(\t\x12\x0e\n\x06golden\x18\x03 \x01(\t\x12+\n\nevaluation\x18\x04 \x01(\x0b\x32\x17.unrolled.v1.Evaluation\x12)\n\x08\x62\x61seline\x18\x05 \x01(\x0b\x32\x17.unrolled.v1.Evaluation\"m\n\x0c\x41rchitecture\x12\x0c\n\x04\x63\x65ll\x18\x01 \x01(\t\x12\x0e\n\x06layers\x18\x02 \x01(\r\x12\x13\n\x0bhidden_size\x18\x03 \x01(\r\x12\x16\n\x0e\x65mbedding_size\x18\x04 \x01(\r\x12\x12\n\nparameters\x18\x05 \x01(\x04\"U\n\x05State\x12\r\n\x05input\x18\x01 \x01(\t\x12\x0e\n\x06output\x18\x02 \x01(\t\x12\r\n\x05\x64type\x18\x03 \x01(\t\x12\r\n\x05shape\x18\x04 \x03(\r\x12\x0f\n\x07initial\x18\x05 \x01(\x02\"_\n\nEvaluation\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x15\n\rnats_per_char\x18\x02 \x01(\x01\x12\x15\n\rbits_per_char\x18\x03 \x01(\x01\x12\x12\n\ncharacters\x18\x04 \x01(\x04\"z\n\x06Golden\x12\x0e\n\x06prompt\x18\x01 \x03(\r\x12\x0c\n\x04seed\x18\x02 \x01(\x04\x12\x0e\n\x06greedy\x18\x03 \x03(\r\x12\x0f\n\x07sampled\x18\x04 \x03(\r\x12\x0e\n\x06margin\x18\x05 \x01(\x01\x12\x0e\n\x06logits\x18\x06 \x03(\x02\x12\x11\n\ttolerance\x18\x07 \x01(\x01*/\n\x04Task\x12\x14\n\x10TASK_UNSPECIFIED\x10\x00\x12\x11\n\rTASK_GENERATE\x10\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -23,18 +23,20 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   DESCRIPTOR._options = None
   _globals['_MANIFEST_FILESENTRY']._options = None
   _globals['_MANIFEST_FILESENTRY']._serialized_options = b'8\001'
-  _globals['_TASK']._serialized_start=802
-  _globals['_TASK']._serialized_end=849
+  _globals['_TASK']._serialized_start=991
+  _globals['_TASK']._serialized_end=1038
   _globals['_MANIFEST']._serialized_start=42
-  _globals['_MANIFEST']._serialized_end=381
-  _globals['_MANIFEST_FILESENTRY']._serialized_start=337
-  _globals['_MANIFEST_FILESENTRY']._serialized_end=381
-  _globals['_ARCHITECTURE']._serialized_start=383
-  _globals['_ARCHITECTURE']._serialized_end=492
-  _globals['_STATE']._serialized_start=494
-  _globals['_STATE']._serialized_end=579
-  _globals['_EVALUATION']._serialized_start=581
-  _globals['_EVALUATION']._serialized_end=676
-  _globals['_GOLDEN']._serialized_start=678
-  _globals['_GOLDEN']._serialized_end=800
+  _globals['_MANIFEST']._serialized_end=421
+  _globals['_MANIFEST_FILESENTRY']._serialized_start=377
+  _globals['_MANIFEST_FILESENTRY']._serialized_end=421
+  _globals['_VARIANT']._serialized_start=424
+  _globals['_VARIANT']._serialized_end=570
+  _globals['_ARCHITECTURE']._serialized_start=572
+  _globals['_ARCHITECTURE']._serialized_end=681
+  _globals['_STATE']._serialized_start=683
+  _globals['_STATE']._serialized_end=768
+  _globals['_EVALUATION']._serialized_start=770
+  _globals['_EVALUATION']._serialized_end=865
+  _globals['_GOLDEN']._serialized_start=867
+  _globals['_GOLDEN']._serialized_end=989
 # @@protoc_insertion_point(module_scope)

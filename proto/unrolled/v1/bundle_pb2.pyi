@@ -14,7 +14,7 @@ TASK_UNSPECIFIED: Task
 TASK_GENERATE: Task
 
 class Manifest(_message.Message):
-    __slots__ = ("format", "name", "task", "description", "architecture", "vocabulary", "states", "evaluation", "files")
+    __slots__ = ("format", "name", "task", "description", "architecture", "vocabulary", "states", "evaluation", "files", "variants")
     class FilesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -31,6 +31,7 @@ class Manifest(_message.Message):
     STATES_FIELD_NUMBER: _ClassVar[int]
     EVALUATION_FIELD_NUMBER: _ClassVar[int]
     FILES_FIELD_NUMBER: _ClassVar[int]
+    VARIANTS_FIELD_NUMBER: _ClassVar[int]
     format: int
     name: str
     task: Task
@@ -40,7 +41,22 @@ class Manifest(_message.Message):
     states: _containers.RepeatedCompositeFieldContainer[State]
     evaluation: Evaluation
     files: _containers.ScalarMap[str, str]
-    def __init__(self, format: _Optional[int] = ..., name: _Optional[str] = ..., task: _Optional[_Union[Task, str]] = ..., description: _Optional[str] = ..., architecture: _Optional[_Union[Architecture, _Mapping]] = ..., vocabulary: _Optional[_Iterable[str]] = ..., states: _Optional[_Iterable[_Union[State, _Mapping]]] = ..., evaluation: _Optional[_Union[Evaluation, _Mapping]] = ..., files: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    variants: _containers.RepeatedCompositeFieldContainer[Variant]
+    def __init__(self, format: _Optional[int] = ..., name: _Optional[str] = ..., task: _Optional[_Union[Task, str]] = ..., description: _Optional[str] = ..., architecture: _Optional[_Union[Architecture, _Mapping]] = ..., vocabulary: _Optional[_Iterable[str]] = ..., states: _Optional[_Iterable[_Union[State, _Mapping]]] = ..., evaluation: _Optional[_Union[Evaluation, _Mapping]] = ..., files: _Optional[_Mapping[str, str]] = ..., variants: _Optional[_Iterable[_Union[Variant, _Mapping]]] = ...) -> None: ...
+
+class Variant(_message.Message):
+    __slots__ = ("precision", "cell", "golden", "evaluation", "baseline")
+    PRECISION_FIELD_NUMBER: _ClassVar[int]
+    CELL_FIELD_NUMBER: _ClassVar[int]
+    GOLDEN_FIELD_NUMBER: _ClassVar[int]
+    EVALUATION_FIELD_NUMBER: _ClassVar[int]
+    BASELINE_FIELD_NUMBER: _ClassVar[int]
+    precision: str
+    cell: str
+    golden: str
+    evaluation: Evaluation
+    baseline: Evaluation
+    def __init__(self, precision: _Optional[str] = ..., cell: _Optional[str] = ..., golden: _Optional[str] = ..., evaluation: _Optional[_Union[Evaluation, _Mapping]] = ..., baseline: _Optional[_Union[Evaluation, _Mapping]] = ...) -> None: ...
 
 class Architecture(_message.Message):
     __slots__ = ("cell", "layers", "hidden_size", "embedding_size", "parameters")

@@ -15,7 +15,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17unrolled/v1/error.proto\x12\x0bunrolled.v1\x1a google/protobuf/descriptor.proto*\xc9\x04\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12$\n\x1a\x45RROR_REASON_INVALID_FIELD\x10\x01\x1a\x04\xa0\xbb\x18\x03\x12(\n\x1e\x45RROR_REASON_UNKNOWN_CHARACTER\x10\x02\x1a\x04\xa0\xbb\x18\x03\x12(\n\x1e\x45RROR_REASON_UNSUPPORTED_FIELD\x10\x03\x1a\x04\xa0\xbb\x18\x03\x12&\n\x1c\x45RROR_REASON_MODEL_NOT_FOUND\x10\x04\x1a\x04\xa0\xbb\x18\x05\x12(\n\x1e\x45RROR_REASON_SESSION_NOT_FOUND\x10\x05\x1a\x04\xa0\xbb\x18\x05\x12&\n\x1c\x45RROR_REASON_SESSION_EXPIRED\x10\x06\x1a\x04\xa0\xbb\x18\x05\x12#\n\x19\x45RROR_REASON_SESSION_BUSY\x10\x07\x1a\x04\xa0\xbb\x18\n\x12(\n\x1e\x45RROR_REASON_POSITION_MISMATCH\x10\x08\x1a\x04\xa0\xbb\x18\t\x12%\n\x1b\x45RROR_REASON_MODEL_MISMATCH\x10\t\x1a\x04\xa0\xbb\x18\t\x12&\n\x1c\x45RROR_REASON_SLOTS_EXHAUSTED\x10\n\x1a\x04\xa0\xbb\x18\x08\x12!\n\x17\x45RROR_REASON_QUEUE_FULL\x10\x0b\x1a\x04\xa0\xbb\x18\x08\x12%\n\x1b\x45RROR_REASON_READER_STALLED\x10\x0c\x1a\x04\xa0\xbb\x18\n\x12\x1f\n\x15\x45RROR_REASON_DRAINING\x10\r\x1a\x04\xa0\xbb\x18\x0e\x12\x1f\n\x15\x45RROR_REASON_INTERNAL\x10\x0e\x1a\x04\xa0\xbb\x18\r:6\n\tgrpc_code\x12!.google.protobuf.EnumValueOptions\x18\xb4\x87\x03 \x01(\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17unrolled/v1/error.proto\x12\x0bunrolled.v1\x1a google/protobuf/descriptor.proto*\x9f\x04\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12$\n\x1a\x45RROR_REASON_INVALID_FIELD\x10\x01\x1a\x04\xa0\xbb\x18\x03\x12(\n\x1e\x45RROR_REASON_UNKNOWN_CHARACTER\x10\x02\x1a\x04\xa0\xbb\x18\x03\x12&\n\x1c\x45RROR_REASON_MODEL_NOT_FOUND\x10\x03\x1a\x04\xa0\xbb\x18\x05\x12(\n\x1e\x45RROR_REASON_SESSION_NOT_FOUND\x10\x04\x1a\x04\xa0\xbb\x18\x05\x12&\n\x1c\x45RROR_REASON_SESSION_EXPIRED\x10\x05\x1a\x04\xa0\xbb\x18\x05\x12#\n\x19\x45RROR_REASON_SESSION_BUSY\x10\x06\x1a\x04\xa0\xbb\x18\n\x12(\n\x1e\x45RROR_REASON_POSITION_MISMATCH\x10\x07\x1a\x04\xa0\xbb\x18\t\x12%\n\x1b\x45RROR_REASON_MODEL_MISMATCH\x10\x08\x1a\x04\xa0\xbb\x18\t\x12&\n\x1c\x45RROR_REASON_SLOTS_EXHAUSTED\x10\t\x1a\x04\xa0\xbb\x18\x08\x12!\n\x17\x45RROR_REASON_QUEUE_FULL\x10\n\x1a\x04\xa0\xbb\x18\x08\x12%\n\x1b\x45RROR_REASON_READER_STALLED\x10\x0b\x1a\x04\xa0\xbb\x18\n\x12\x1f\n\x15\x45RROR_REASON_DRAINING\x10\x0c\x1a\x04\xa0\xbb\x18\x0e\x12\x1f\n\x15\x45RROR_REASON_INTERNAL\x10\r\x1a\x04\xa0\xbb\x18\r:6\n\tgrpc_code\x12!.google.protobuf.EnumValueOptions\x18\xb4\x87\x03 \x01(\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -26,8 +26,6 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _globals['_ERRORREASON'].values_by_name["ERROR_REASON_INVALID_FIELD"]._serialized_options = b'\240\273\030\003'
   _globals['_ERRORREASON'].values_by_name["ERROR_REASON_UNKNOWN_CHARACTER"]._options = None
   _globals['_ERRORREASON'].values_by_name["ERROR_REASON_UNKNOWN_CHARACTER"]._serialized_options = b'\240\273\030\003'
-  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_UNSUPPORTED_FIELD"]._options = None
-  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_UNSUPPORTED_FIELD"]._serialized_options = b'\240\273\030\003'
   _globals['_ERRORREASON'].values_by_name["ERROR_REASON_MODEL_NOT_FOUND"]._options = None
   _globals['_ERRORREASON'].values_by_name["ERROR_REASON_MODEL_NOT_FOUND"]._serialized_options = b'\240\273\030\005'
   _globals['_ERRORREASON'].values_by_name["ERROR_REASON_SESSION_NOT_FOUND"]._options = None
@@ -51,5 +49,5 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _globals['_ERRORREASON'].values_by_name["ERROR_REASON_INTERNAL"]._options = None
   _globals['_ERRORREASON'].values_by_name["ERROR_REASON_INTERNAL"]._serialized_options = b'\240\273\030\r'
   _globals['_ERRORREASON']._serialized_start=75
-  _globals['_ERRORREASON']._serialized_end=660
+  _globals['_ERRORREASON']._serialized_end=618
 # @@protoc_insertion_point(module_scope)

@@ -10,7 +10,6 @@ class ErrorReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ERROR_REASON_UNSPECIFIED: _ClassVar[ErrorReason]
     ERROR_REASON_INVALID_FIELD: _ClassVar[ErrorReason]
     ERROR_REASON_UNKNOWN_CHARACTER: _ClassVar[ErrorReason]
-    ERROR_REASON_UNSUPPORTED_FIELD: _ClassVar[ErrorReason]
     ERROR_REASON_MODEL_NOT_FOUND: _ClassVar[ErrorReason]
     ERROR_REASON_SESSION_NOT_FOUND: _ClassVar[ErrorReason]
     ERROR_REASON_SESSION_EXPIRED: _ClassVar[ErrorReason]
@@ -25,7 +24,6 @@ class ErrorReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
 ERROR_REASON_UNSPECIFIED: ErrorReason
 ERROR_REASON_INVALID_FIELD: ErrorReason
 ERROR_REASON_UNKNOWN_CHARACTER: ErrorReason
-ERROR_REASON_UNSUPPORTED_FIELD: ErrorReason
 ERROR_REASON_MODEL_NOT_FOUND: ErrorReason
 ERROR_REASON_SESSION_NOT_FOUND: ErrorReason
 ERROR_REASON_SESSION_EXPIRED: ErrorReason

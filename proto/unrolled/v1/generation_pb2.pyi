@@ -16,8 +16,34 @@ FINISH_REASON_UNSPECIFIED: FinishReason
 FINISH_REASON_LENGTH: FinishReason
 FINISH_REASON_STOP: FinishReason
 
+class ScoreRequest(_message.Message):
+    __slots__ = ("model", "text", "logprobs", "per_token")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    LOGPROBS_FIELD_NUMBER: _ClassVar[int]
+    PER_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    text: str
+    logprobs: int
+    per_token: bool
+    def __init__(self, model: _Optional[str] = ..., text: _Optional[str] = ..., logprobs: _Optional[int] = ..., per_token: bool = ...) -> None: ...
+
+class ScoreResponse(_message.Message):
+    __slots__ = ("logprob", "tokens", "nats_per_token", "bits_per_token", "logprobs")
+    LOGPROB_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_FIELD_NUMBER: _ClassVar[int]
+    NATS_PER_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    BITS_PER_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    LOGPROBS_FIELD_NUMBER: _ClassVar[int]
+    logprob: float
+    tokens: int
+    nats_per_token: float
+    bits_per_token: float
+    logprobs: _containers.RepeatedCompositeFieldContainer[TokenLogprobs]
+    def __init__(self, logprob: _Optional[float] = ..., tokens: _Optional[int] = ..., nats_per_token: _Optional[float] = ..., bits_per_token: _Optional[float] = ..., logprobs: _Optional[_Iterable[_Union[TokenLogprobs, _Mapping]]] = ...) -> None: ...
+
 class GenerateRequest(_message.Message):
-    __slots__ = ("model", "session_id", "prompt", "max_tokens", "sampling", "stop", "seed", "logprobs", "expected_position")
+    __slots__ = ("model", "session_id", "prompt", "max_tokens", "sampling", "stop", "seed", "logprobs", "expected_position", "resumed_tokens")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     PROMPT_FIELD_NUMBER: _ClassVar[int]
@@ -27,6 +53,7 @@ class GenerateRequest(_message.Message):
     SEED_FIELD_NUMBER: _ClassVar[int]
     LOGPROBS_FIELD_NUMBER: _ClassVar[int]
     EXPECTED_POSITION_FIELD_NUMBER: _ClassVar[int]
+    RESUMED_TOKENS_FIELD_NUMBER: _ClassVar[int]
     model: str
     session_id: str
     prompt: str
@@ -36,7 +63,8 @@ class GenerateRequest(_message.Message):
     seed: int
     logprobs: int
     expected_position: int
-    def __init__(self, model: _Optional[str] = ..., session_id: _Optional[str] = ..., prompt: _Optional[str] = ..., max_tokens: _Optional[int] = ..., sampling: _Optional[_Union[Sampling, _Mapping]] = ..., stop: _Optional[_Iterable[str]] = ..., seed: _Optional[int] = ..., logprobs: _Optional[int] = ..., expected_position: _Optional[int] = ...) -> None: ...
+    resumed_tokens: int
+    def __init__(self, model: _Optional[str] = ..., session_id: _Optional[str] = ..., prompt: _Optional[str] = ..., max_tokens: _Optional[int] = ..., sampling: _Optional[_Union[Sampling, _Mapping]] = ..., stop: _Optional[_Iterable[str]] = ..., seed: _Optional[int] = ..., logprobs: _Optional[int] = ..., expected_position: _Optional[int] = ..., resumed_tokens: _Optional[int] = ...) -> None: ...
 
 class Sampling(_message.Message):
     __slots__ = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty", "logit_bias")

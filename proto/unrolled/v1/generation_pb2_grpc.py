@@ -21,6 +21,11 @@ class GenerationServiceStub(object):
                 request_serializer=unrolled_dot_v1_dot_generation__pb2.GenerateRequest.SerializeToString,
                 response_deserializer=unrolled_dot_v1_dot_generation__pb2.GenerateResponse.FromString,
                 )
+        self.Score = channel.unary_unary(
+                '/unrolled.v1.GenerationService/Score',
+                request_serializer=unrolled_dot_v1_dot_generation__pb2.ScoreRequest.SerializeToString,
+                response_deserializer=unrolled_dot_v1_dot_generation__pb2.ScoreResponse.FromString,
+                )
 
 
 class GenerationServiceServicer(object):
@@ -30,8 +35,8 @@ class GenerationServiceServicer(object):
 
     def Generate(self, request, context):
         """Feeds the prompt to the model, then samples one token after the other and
-        streams the text. The first character is sent as soon as it is known;
-        later ones come several to a message, more of them the slower the reader.
+        streams the text. The first piece leaves soon, often with one character;
+        later ones carry several, more of them the slower the reader.
         The last message is a Finish, or the call ends with an error.
 
         A broken stream is continued byte for byte by a new call whose prompt is
@@ -44,6 +49,14 @@ class GenerationServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Score(self, request, context):
+        """Says how likely the model finds a text: feeds it token by token and adds
+        up the log-probability of each next one. Keeps no session.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_GenerationServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -51,6 +64,11 @@ def add_GenerationServiceServicer_to_server(servicer, server):
                     servicer.Generate,
                     request_deserializer=unrolled_dot_v1_dot_generation__pb2.GenerateRequest.FromString,
                     response_serializer=unrolled_dot_v1_dot_generation__pb2.GenerateResponse.SerializeToString,
+            ),
+            'Score': grpc.unary_unary_rpc_method_handler(
+                    servicer.Score,
+                    request_deserializer=unrolled_dot_v1_dot_generation__pb2.ScoreRequest.FromString,
+                    response_serializer=unrolled_dot_v1_dot_generation__pb2.ScoreResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -78,5 +96,22 @@ class GenerationService(object):
         return grpc.experimental.unary_stream(request, target, '/unrolled.v1.GenerationService/Generate',
             unrolled_dot_v1_dot_generation__pb2.GenerateRequest.SerializeToString,
             unrolled_dot_v1_dot_generation__pb2.GenerateResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def Score(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/unrolled.v1.GenerationService/Score',
+            unrolled_dot_v1_dot_generation__pb2.ScoreRequest.SerializeToString,
+            unrolled_dot_v1_dot_generation__pb2.ScoreResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)

@@ -1,25 +1,36 @@
-"""GenerationService: one call, one stream."""
+"""GenerationService: one call, one row."""
 
 import asyncio
 import time
-from typing import Any
+from typing import cast
 
 import grpc
 
 from unrolled.v1 import generation_pb2 as wire
 from unrolled.v1.generation_pb2_grpc import GenerationServiceServicer
-from unrolled_service.convert import read_generation, read_model, read_session_id, write_chunk, write_finish
+from unrolled_service.convert import (
+    read_generation,
+    read_model,
+    read_scoring,
+    read_session_id,
+    write_chunk,
+    write_finish,
+    write_score,
+)
 from unrolled_service.driver import Driver
 from unrolled_service.engine import Engine
 from unrolled_service.errors import ReaderStalled
 from unrolled_service.metrics import Metrics
 from unrolled_service.outbox import Outbox
+from unrolled_service.row import Row
+from unrolled_service.scoring import Score, Scoring
 from unrolled_service.settings import Settings
-from unrolled_service.stream import Generation, Stream
+from unrolled_service.stream import Finish, Generation
+from unrolled_service.vocabulary import Vocabulary
 
 
 class GenerationService(GenerationServiceServicer):
-    """Serves generations from one engine."""
+    """Serves generations and scores from one engine."""
 
     def __init__(self, engine: Engine, driver: Driver, metrics: Metrics, settings: Settings) -> None:
         self._engine = engine
@@ -31,18 +42,40 @@ class GenerationService(GenerationServiceServicer):
         """Stream a generation. However the call ends, the row is free within one slice."""
         arrived = time.monotonic()
         model = await self._resolve(request)
-        generation = read_generation(request, self._engine.lane(model).bundle.vocabulary, self._settings)
-        claim = _Claim(self._engine, self._metrics)
+        vocabulary = self._engine.lane(model).bundle.vocabulary
+        generation = read_generation(request, vocabulary, self._settings)
+        claim = _Claim(self._engine)
         try:
-            await self._driver.call(claim.open, model, generation, arrived)
-            await self._relay(claim.outbox, context)
+            await self._driver.call(claim.open_stream, model, generation, arrived)
+            await self._relay(claim.outbox, vocabulary, context)
         except asyncio.CancelledError:
-            self._driver.post(claim.close, "cancelled")
+            self._driver.post(self._abandon, claim, "cancelled")
             raise
         except Exception:
-            self._driver.post(claim.close, "error")
+            self._driver.post(self._abandon, claim, "error")
             raise
         self._driver.post(claim.close)
+
+    async def Score(self, request: wire.ScoreRequest, _: grpc.aio.ServicerContext) -> wire.ScoreResponse:
+        """Score a text."""
+        model = read_model(request.model)
+        vocabulary = self._engine.lane(model).bundle.vocabulary
+        scoring = read_scoring(request, vocabulary, self._settings)
+        claim = _Claim(self._engine)
+        try:
+            await self._driver.call(claim.open_scoring, model, scoring)
+            parcel = await claim.outbox.take()
+        finally:
+            self._driver.post(claim.close)
+        if parcel.error:
+            raise parcel.error
+        return write_score(cast(Score, parcel.finish), request.text, vocabulary)
+
+    def _abandon(self, claim: "_Claim", end: str) -> None:
+        """Count a stream that did not finish, and close it. On the engine's thread."""
+        if claim.row is not None and not claim.row.is_finished:
+            self._metrics.count_broken_stream(claim.row.lane, end)
+        claim.close()
 
     async def _resolve(self, request: wire.GenerateRequest) -> str:
         """Return the name of the bundle that the request is about; the session's if it names none."""
@@ -52,50 +85,43 @@ class GenerationService(GenerationServiceServicer):
         session = await self._driver.call(self._engine.session, read_session_id(request.session_id))
         return session.model
 
-    async def _relay(self, outbox: Outbox, context: grpc.aio.ServicerContext) -> None:
+    async def _relay(self, outbox: Outbox, vocabulary: Vocabulary, context: grpc.aio.ServicerContext) -> None:
         """Write what the outbox gets until the finish; one write at a time."""
+        limit_s = self._settings.stall_timeout_s
         while True:
             parcel = await outbox.take()
-            if parcel.text:
-                try:
-                    await self._write(context, write_chunk(parcel))
-                finally:  # sent is sent: a reader that comes back still finds it in the transport
+            try:
+                if parcel.text:
+                    await outbox.write(context.write(write_chunk(parcel, vocabulary)), parcel.position, limit_s)
+                    self._driver.wake()
+                if parcel.error:
+                    raise parcel.error
+                if parcel.finish:
+                    last = write_finish(cast(Finish, parcel.finish))
                     outbox.delivered = parcel.position
-                self._driver.wake()
-            if parcel.error:
-                raise parcel.error
-            if parcel.finish:
-                outbox.delivered = parcel.position
-                await self._write(context, write_finish(parcel.finish))
-                return
-
-    async def _write(self, context: grpc.aio.ServicerContext, message: Any) -> None:
-        limit_s = self._settings.stall_timeout_s
-        try:
-            async with asyncio.timeout(limit_s):
-                await context.write(message)
-        except TimeoutError:
-            raise ReaderStalled(f"the reader took nothing for {limit_s:g} s") from None
+                    await outbox.write(context.write(last), parcel.position, limit_s)
+                    return
+            except TimeoutError:
+                raise outbox.error or ReaderStalled(f"the reader took nothing for {limit_s:g} s") from None
 
 
 class _Claim:
-    """A stream that is closed even if its caller goes away while it is being opened.
+    """A row that is closed even if its caller goes away while it is being opened.
 
-    Both methods run on the engine's thread, in the order in which they were sent there.
+    The methods run on the engine's thread, in the order in which they were sent there.
     """
 
-    def __init__(self, engine: Engine, metrics: Metrics) -> None:
+    def __init__(self, engine: Engine) -> None:
         self.outbox = Outbox()
+        self.row: Row | None = None
         self._engine = engine
-        self._metrics = metrics
-        self._stream: Stream | None = None
 
-    def open(self, model: str, generation: Generation, arrived: float) -> None:
-        self._stream = self._engine.submit(model, generation, self.outbox, arrived=arrived)
+    def open_stream(self, model: str, generation: Generation, arrived: float) -> None:
+        self.row = self._engine.submit(model, generation, self.outbox, arrived=arrived)
 
-    def close(self, broken: str = "") -> None:
-        if self._stream is None:
-            return
-        if broken and self._stream.finish is None:
-            self._metrics.count_broken_stream(self._stream.lane, broken)
-        self._engine.close(self._stream)
+    def open_scoring(self, model: str, scoring: Scoring) -> None:
+        self.row = self._engine.submit_scoring(model, scoring, self.outbox)
+
+    def close(self) -> None:
+        if self.row is not None:
+            self._engine.close(self.row)

@@ -110,6 +110,16 @@ class FakeServer:
         served.set()
         self.was_completed.set()
 
+    def Score(self, request: Any, context: Any) -> generation_pb2.ScoreResponse:
+        self._note(request, context)
+        reply = generation_pb2.ScoreResponse(logprob=-3.0, tokens=2, nats_per_token=1.5, bits_per_token=2.25)
+        if request.per_token:
+            for letter in request.text[1:]:
+                top = [generation_pb2.TokenLogprob(token="x", logprob=-0.5)] * request.logprobs
+                chosen = generation_pb2.TokenLogprob(token=letter, logprob=-1.5)
+                reply.logprobs.add(chosen=chosen, top=top)
+        return reply
+
     def CreateSession(self, request: Any, context: Any) -> session_pb2.CreateSessionResponse:
         self._note(request, context)
         session = session_pb2.Session(id=f"s{len(self.sessions)}", model=request.model or "letters", seed=request.seed)

@@ -93,7 +93,8 @@ def test_every_step_equals_the_reference(case: tuple[NDArray[np.float32], Batch]
     table, batch = case
     steps, rows = batch.forced.shape
 
-    tokens, (states,) = make_table_program(table).run(batch, [np.zeros((rows, 4), np.float32)])
+    outcome = make_table_program(table).run(batch, [np.zeros((rows, 4), np.float32)])
+    tokens, (states,) = outcome.tokens, outcome.states
 
     for row in range(rows):
         token, state = int(batch.token[row]), np.zeros(4, np.float32)
@@ -140,7 +141,8 @@ def test_a_row_does_not_depend_on_its_neighbours_or_on_k(neighbours: int) -> Non
                 np.arange(rows, dtype=np.uint64) + np.uint64(5),
                 sampling,
             )
-            tokens, (state,) = program.run(batch, [state])
+            outcome = program.run(batch, [state])
+            tokens, (state,) = outcome.tokens, outcome.states
             token = tokens[-1]
             taken.append(tokens)
         return np.concatenate(taken), state

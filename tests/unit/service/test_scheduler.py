@@ -1,6 +1,7 @@
 import numpy as np
 
 from tests.support.loop import Reader
+from unrolled_service.row import Samples
 from unrolled_service.scheduler import Scheduler
 from unrolled_service.stream import Generation, Stream
 
@@ -12,14 +13,21 @@ def make_scheduler(**options: float) -> Scheduler:
 
 def make_stream(prompt: int = 1, max_tokens: int = 1000) -> Stream:
     generation = Generation(np.zeros(prompt, np.int64), max_tokens)
-    return Stream(generation, Reader(), lane="", session=None, slot=0, seed=0, arrived=0.0)
+    return Stream(generation, Reader(), lane="", vocabulary_size=26, session=None, slot=0, seed=0, arrived=0.0)
 
 
 def begun(stream: Stream) -> Stream:
     """Return a stream that has had its first token."""
     stream.step(len(stream.forced), 0)
-    stream.take("x", (), 0.0)
+    give(stream, 1)
     return stream
+
+
+def give(stream: Stream, count: int) -> None:
+    """Give a stream so many samples."""
+    nothing = np.empty(0, np.float32)
+    samples = Samples("x" * count, np.zeros(count, np.int64), nothing, nothing, np.empty(0, np.int64))
+    stream.take(samples, 0, count, 0.0)
 
 
 def test_streams_wait_for_a_row_in_order() -> None:
@@ -81,7 +89,7 @@ def test_a_stream_rests_while_its_reader_is_behind() -> None:
     scheduler.add(stream)
     scheduler.choose()
     begun(stream)
-    stream.take("x" * 11, (), 0.0)
+    give(stream, 11)
 
     scheduler.settle()
     assert (scheduler.running, scheduler.resting) == (0, 1)

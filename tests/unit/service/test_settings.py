@@ -13,7 +13,7 @@ from unrolled_service.settings import Settings
 def test_a_flag_wins_over_the_environment_over_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Settings().max_rows == 256
     monkeypatch.setenv("UNROLLED_MAX_ROWS", "12")
-    monkeypatch.setenv("UNROLLED_BUNDLE", '["a", "b"]')
+    monkeypatch.setenv("UNROLLED_BUNDLE", "a:b")
     assert Settings().max_rows == 12
     assert Settings().bundle == (Path("a"), Path("b"))
     assert Settings(max_rows=7).max_rows == 7

@@ -1,12 +1,13 @@
 """Turns reply messages into values."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC
 
 from google.protobuf import duration_pb2
 
 from unrolled.v1 import generation_pb2, model_pb2, session_pb2
-from unrolled_client.values import Chunk, Finish, ModelInfo, SessionInfo, TokenLogprob, TokenLogprobs
+from unrolled_client.values import Chunk, Finish, ModelInfo, Score, SessionInfo, TokenLogprob, TokenLogprobs
 
 
 @dataclass(frozen=True)
@@ -19,14 +20,18 @@ class SessionPage:
 
 def chunk(message: generation_pb2.Chunk) -> Chunk:
     """Read a piece of text."""
-    logprobs = tuple(
-        TokenLogprobs(
-            chosen=TokenLogprob(entry.chosen.token, entry.chosen.logprob),
-            top=tuple(TokenLogprob(one.token, one.logprob) for one in entry.top),
-        )
-        for entry in message.logprobs
+    return Chunk(text=message.text, position=message.position, logprobs=_logprobs(message.logprobs))
+
+
+def score(message: generation_pb2.ScoreResponse) -> Score:
+    """Read the score of a text."""
+    return Score(
+        logprob=message.logprob,
+        tokens=message.tokens,
+        nats_per_token=message.nats_per_token,
+        bits_per_token=message.bits_per_token,
+        logprobs=_logprobs(message.logprobs),
     )
-    return Chunk(text=message.text, position=message.position, logprobs=logprobs)
 
 
 def finish(message: generation_pb2.Finish) -> Finish:
@@ -87,6 +92,16 @@ def model_infos(message: model_pb2.ListModelsResponse) -> tuple[ModelInfo, ...]:
 def seconds(duration: duration_pb2.Duration) -> float:
     """Return a duration in seconds."""
     return duration.seconds + duration.nanos / 1e9
+
+
+def _logprobs(messages: Iterable[generation_pb2.TokenLogprobs]) -> tuple[TokenLogprobs, ...]:
+    return tuple(
+        TokenLogprobs(
+            chosen=TokenLogprob(entry.chosen.token, entry.chosen.logprob),
+            top=tuple(TokenLogprob(one.token, one.logprob) for one in entry.top),
+        )
+        for entry in messages
+    )
 
 
 def _finish_reason(number: int) -> str:

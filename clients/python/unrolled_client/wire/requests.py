@@ -10,7 +10,7 @@ from typing import Any, Generic, TypedDict, TypeVar
 from google.protobuf import duration_pb2
 
 from unrolled.v1 import generation_pb2, model_pb2, session_pb2
-from unrolled_client.values import ModelInfo, Sampling, SessionInfo
+from unrolled_client.values import ModelInfo, Sampling, Score, SessionInfo
 from unrolled_client.wire import replies
 
 Reply = TypeVar("Reply")
@@ -21,7 +21,7 @@ class UnaryCall(Generic[Reply]):
     """A call with one reply.
 
     Attributes:
-        service: "sessions" or "models".
+        service: "generation", "sessions" or "models".
         method: the rpc's name.
         request: its message.
         parse: turns the reply's message into the value for the caller.
@@ -58,7 +58,8 @@ class GenerateOptions(TypedDict, total=False):
     stop: texts that end the generation and are not part of it, at most 8 of 1 to 64 characters.
     seed: seed of the draws, 0 to 2^64 - 1; the server draws one otherwise and says it in the finish.
     expected_position: position that the session must have for the call to act.
-    logprobs: how many of the most probable tokens to describe beside the chosen one.
+    logprobs: how many of the most probable tokens to describe beside each chosen one, at most 20.
+    resumed_tokens: how many tokens at the end of the prompt a call that broke off had generated.
     timeout: seconds that the whole stream may take; unlimited otherwise.
     """
 
@@ -76,6 +77,7 @@ class GenerateOptions(TypedDict, total=False):
     seed: int | None
     expected_position: int | None
     logprobs: int | None
+    resumed_tokens: int | None
     timeout: float | None
 
 
@@ -90,6 +92,7 @@ def generate(
     seed: int | None = None,
     expected_position: int | None = None,
     logprobs: int | None = None,
+    resumed_tokens: int | None = None,
     timeout: float | None = None,
     **choices: Any,
 ) -> GenerateCall:
@@ -114,9 +117,18 @@ def generate(
             seed=seed,
             logprobs=logprobs,
             expected_position=expected_position,
+            resumed_tokens=resumed_tokens,
         ),
         timeout=timeout,
     )
+
+
+def score(
+    text: str, *, model: str | None = None, logprobs: int | None = None, per_token: bool = False
+) -> UnaryCall[Score]:
+    """Build a Score call; logprobs describes so many of the most probable tokens beside each one of the text."""
+    request = generation_pb2.ScoreRequest(model=model, text=text, logprobs=logprobs, per_token=per_token)
+    return UnaryCall("generation", "Score", request, replies.score)
 
 
 def create_session(

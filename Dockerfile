@@ -1,0 +1,21 @@
+# The server alone: no torch, no compiler, no root.
+FROM python:3.11.13-slim-bookworm AS build
+WORKDIR /source
+COPY constraints.txt pyproject.toml README.md LICENSE ./
+COPY proto proto
+COPY service service
+COPY export export
+COPY clients/python clients/python
+RUN python -m venv /opt/unrolled \
+    && /opt/unrolled/bin/pip install --no-cache-dir --disable-pip-version-check -c constraints.txt '.[service]'
+
+FROM python:3.11.13-slim-bookworm
+COPY --from=build /opt/unrolled /opt/unrolled
+ENV PATH=/opt/unrolled/bin:$PATH PYTHONDONTWRITEBYTECODE=1
+USER 10001:10001
+EXPOSE 50051 9464
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=5s --timeout=3s --start-period=30s \
+    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:9464/readyz', timeout=2)"]
+ENTRYPOINT ["unrolled"]
+CMD ["serve", "--listen", "0.0.0.0:50051", "--metrics-listen", "0.0.0.0:9464"]

@@ -1,0 +1,98 @@
+"""One Score call being served: a text is fed token by token, and each next one's log-probability added up.
+
+Runs on the engine's thread.
+"""
+
+from dataclasses import dataclass
+
+from unrolled_service.row import Delivery, Described, Row, Samples, Sink, Tokens
+from unrolled_service.sampling import Sampling
+
+
+@dataclass(frozen=True, slots=True)
+class Scoring:
+    """A checked request.
+
+    Attributes:
+        text: int64[T], at least two tokens.
+        logprobs: how many of the most probable tokens to describe beside each actual one.
+        per_token: whether to describe every token.
+    """
+
+    text: Tokens
+    logprobs: int = 0
+    per_token: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """The result.
+
+    Attributes:
+        logprob: sum of natural logarithms.
+        tokens: the predicted tokens' number: T - 1.
+        described: one entry a predicted token, if asked for.
+    """
+
+    logprob: float
+    tokens: int
+    described: list[Described]
+
+
+class ScoreRow(Row):
+    """The progress of one scoring.
+
+    Args:
+        scoring: the checked request.
+        sink: where the result goes.
+        lane, slot, arrived: as in ``Row``.
+    """
+
+    def __init__(self, scoring: Scoring, sink: Sink, *, lane: str, slot: int, arrived: float) -> None:
+        super().__init__(
+            sink,
+            lane=lane,
+            session=None,
+            slot=slot,
+            sampling=Sampling(temperature=0.0),
+            seed=0,
+            forced=scoring.text[:-1],
+            arrived=arrived,
+        )
+        self._scoring = scoring
+        self._logprob = 0.0
+        self._described: list[Described] = []
+
+    @property
+    def steps_left(self) -> int:
+        """Steps until the last token is predicted."""
+        return len(self.forced)
+
+    @property
+    def described(self) -> int:
+        """How many of the most probable tokens each step describes; at least 1, so that it describes at all."""
+        return max(self._scoring.logprobs, 1)
+
+    def targets(self, steps: int) -> Tokens:
+        """Return the tokens that follow the next steps' inputs."""
+        return self._scoring.text[self.consumed + 1 : self.consumed + 1 + steps]
+
+    def prompt_tokens_within(self, steps: int) -> int:
+        """Return how many of the next steps feed a token of the text."""
+        return min(steps, len(self.forced))
+
+    def samples_within(self, steps: int) -> tuple[int, int]:
+        """Return all steps that feed a token: each predicts the next one."""
+        return 0, min(steps, len(self.forced))
+
+    def take(self, samples: Samples, first: int, end: int, now: float) -> Delivery | None:
+        """Add up the log-probabilities; return the result once the text is fed."""
+        del now
+        self._logprob += float(samples.chosen[first:end].sum(dtype=float))
+        if self._scoring.per_token:
+            self._described += samples.describe(first, end, self._scoring.logprobs)
+        if end < len(self.forced):
+            return None
+        self.is_finished = True
+        result = Score(self._logprob, len(self._scoring.text) - 1, self._described)
+        return Delivery(self.sink, "", self.sent, finish=result)

@@ -1,0 +1,34 @@
+"""Marks every test by its folder, and looks for the programs that it needs before it starts."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.programs import demand
+
+KINDS = {
+    "unit": "one module",
+    "contract": "what is written down in two places agrees",
+    "integration": "several modules together, in one process or over the wire",
+    "export": "the exporter; needs torch",
+    "system": "real programs and processes against a real server",
+}
+_HERE = Path(__file__).parent
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for kind, meaning in KINDS.items():
+        config.addinivalue_line("markers", f"{kind}: {meaning}")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        kind = item.path.relative_to(_HERE).parts[0] if item.path.is_relative_to(_HERE) else ""
+        if kind in KINDS:
+            item.add_marker(kind)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for marker in item.iter_markers("program"):
+        for name in marker.args:
+            demand(name)

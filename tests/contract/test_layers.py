@@ -1,0 +1,117 @@
+"""Who imports whom: the layers of the service, and the borders between the three programs."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import unrolled_service
+
+ROOT = Path(__file__).resolve().parents[2]
+SERVICE = ROOT / "service" / "unrolled_service"
+PROGRAMS = {
+    "unrolled_client": ROOT / "clients" / "python" / "unrolled_client",
+    "unrolled_export": ROOT / "export" / "unrolled_export",
+    "unrolled_service": SERVICE,
+}
+# A module imports only from those above it; from `outbox` on, it is asyncio.
+LAYERS = (
+    *("settings", "errors"),
+    *("vocabulary", "sampling"),
+    "arena",
+    *("branches", "graph", "program"),
+    *("session", "row", "stops", "stream", "scoring"),
+    "bundle",
+    "scheduler",
+    *("lane", "engine"),
+    "outbox",
+    *("tally", "metrics"),
+    "driver",
+    *("convert", "status"),
+    *("rpc", "rpc.guard", "rpc.generation", "rpc.model", "rpc.session"),
+    *("http", "server"),
+    "cli",
+    "__main__",
+)
+SYNCHRONOUS = LAYERS[: LAYERS.index("outbox")]
+SHELL_ONLY = {"asyncio", "threading", "concurrent", "grpc", "grpc_health", "grpc_reflection", "google"}
+OWNERS = {
+    "onnxruntime": {"program"},
+    "prometheus_client": {"metrics", "tally", "http"},
+}
+
+
+def find_modules(folder: Path) -> dict[str, Path]:
+    """Return the modules below a package's folder by their dotted names from there."""
+    files = {path.relative_to(folder).with_suffix("").parts: path for path in sorted(folder.rglob("*.py"))}
+    named = {(parts[:-1] if parts[-1] == "__init__" else parts): path for parts, path in files.items()}
+    return {".".join(parts): path for parts, path in named.items()}
+
+
+def find_imports(path: Path) -> Iterator[str]:
+    """Yield what a module imports when it runs, also inside of functions: ``module`` and ``module.name``."""
+    todo: list[ast.AST] = [ast.parse(path.read_text())]
+    while todo:
+        node = todo.pop()
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            todo.extend(node.orelse)
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            yield node.module or ""
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        todo.extend(ast.iter_child_nodes(node))
+
+
+def tops(path: Path) -> set[str]:
+    return {name.partition(".")[0] for name in find_imports(path)}
+
+
+SERVICE_MODULES = find_modules(SERVICE)
+
+
+def test_every_module_of_the_service_has_its_layer() -> None:
+    assert {*SERVICE_MODULES} - {""} == {*LAYERS}
+
+
+def test_the_packages_own_words_name_the_layers_in_this_order() -> None:
+    named = re.findall(r"``(\w+)``", "\n".join(re.findall(r"^\d+\. .*$", unrolled_service.__doc__ or "", re.M)))
+    known = [name for name in named if name in LAYERS]
+    assert known == sorted(known, key=LAYERS.index)
+    assert len(known) > len(LAYERS) / 2
+
+
+@pytest.mark.parametrize("module", LAYERS)
+def test_a_module_imports_only_from_above(module: str) -> None:
+    own = "unrolled_service."
+    imported = {name.removeprefix(own) for name in find_imports(SERVICE_MODULES[module]) if name.startswith(own)}
+    above = {*LAYERS[: LAYERS.index(module)]}
+    assert {name for name in imported if name in LAYERS} <= above
+
+
+@pytest.mark.parametrize("module", SYNCHRONOUS)
+def test_the_core_knows_neither_asyncio_nor_grpc_nor_threads(module: str) -> None:
+    allowed = {"google"} if module == "bundle" else set()  # a manifest is a message in proto3 JSON
+    assert tops(SERVICE_MODULES[module]) & SHELL_ONLY <= allowed
+
+
+@pytest.mark.parametrize("library", OWNERS)
+def test_a_library_has_its_owners(library: str) -> None:
+    users = {name for name, path in SERVICE_MODULES.items() if library in tops(path)}
+    assert users == OWNERS[library]
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_the_programs_never_import_each_other(program: str) -> None:
+    for path in PROGRAMS[program].rglob("*.py"):
+        assert not tops(path) & ({*PROGRAMS} - {program}), path
+
+
+@pytest.mark.parametrize("program", ["unrolled_client", "unrolled_service"])
+def test_only_the_exporter_knows_torch(program: str) -> None:
+    for path in PROGRAMS[program].rglob("*.py"):
+        assert not tops(path) & {"torch", "onnxscript"}, path

@@ -1,0 +1,18 @@
+from typing import Any
+
+from tests.unit.client.fake_server import FakeServer
+from unrolled.v1 import generation_pb2
+from unrolled_client import Score, TokenLogprob, TokenLogprobs
+
+
+def test_a_text_is_scored(client: Any, fake: FakeServer) -> None:
+    assert client.score("abc") == Score(logprob=-3.0, tokens=2, nats_per_token=1.5, bits_per_token=2.25)
+    assert fake.requests == [generation_pb2.ScoreRequest(text="abc")]
+
+
+def test_tokens_are_described_when_asked_for(client: Any, fake: FakeServer) -> None:
+    score = client.score("abc", model="letters", logprobs=1, per_token=True)
+
+    top = (TokenLogprob("x", -0.5),)
+    assert score.logprobs == tuple(TokenLogprobs(TokenLogprob(letter, -1.5), top) for letter in "bc")
+    assert fake.requests == [generation_pb2.ScoreRequest(model="letters", text="abc", logprobs=1, per_token=True)]
