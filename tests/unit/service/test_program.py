@@ -9,7 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from unrolled_export.reference import choose
 from unrolled_service.arena import StateSpec
-from unrolled_service.program import NOT_FORCED, Batch, Program
+from unrolled_service.program import NOT_FORCED, Batch, Outcome, Program
 from unrolled_service.sampling import Sampling, uniform
 
 STATE = StateSpec("h0", "new_h0", (4,))
@@ -67,6 +67,12 @@ SAMPLINGS = st.builds(
     top_k=st.integers(0, 12),
     top_p=st.floats(0.0625, 1, width=32),
     min_p=st.one_of(st.just(0.0), st.floats(0.0625, 1, width=32)),
+    repetition_penalty=st.one_of(st.just(1.0), st.floats(0.5, 2, width=32)),
+    presence_penalty=st.one_of(st.just(0.0), st.floats(-2, 2, width=32, allow_subnormal=False)),
+    frequency_penalty=st.one_of(st.just(0.0), st.floats(-2, 2, width=32, allow_subnormal=False)),
+    logit_bias=st.lists(st.tuples(st.integers(0, 1), st.sampled_from([-100.0, -1.5, 3.0])), max_size=2).map(
+        lambda pairs: tuple(dict(pairs).items())
+    ),
 )
 
 
@@ -75,15 +81,20 @@ def batches(draw: st.DrawFn) -> tuple[NDArray[np.float32], Batch]:
     vocabulary_size, rows, steps = draw(st.integers(2, 10)), draw(st.integers(1, 6)), draw(st.integers(1, 6))
     random = np.random.default_rng(draw(st.integers(0, 2**32)))
     table = (random.normal(size=(vocabulary_size, vocabulary_size)) * 2).astype(np.float32)
-    forced = random.integers(0, vocabulary_size, (steps, rows))
+    forced = random.integers(0, 2 * vocabulary_size, (steps, rows))
     for row in range(rows):
         forced[draw(st.integers(0, steps)) :, row] = NOT_FORCED
+    target = random.integers(-1, vocabulary_size, (steps, rows)) if draw(st.booleans()) else None
     return table, Batch(
         token=random.integers(0, vocabulary_size, rows),
         forced=forced,
         position=random.integers(0, 1000, rows),
         seed=random.integers(0, 2**63, rows).astype(np.uint64),
         sampling=draw(st.lists(SAMPLINGS, min_size=rows, max_size=rows)),
+        generated=random.integers(0, 3, (rows, vocabulary_size)).astype(np.float32),
+        fed=random.integers(0, 2, (rows, vocabulary_size)).astype(np.float32),
+        target=target,
+        described=draw(st.integers(1, vocabulary_size)),
     )
 
 
@@ -91,20 +102,55 @@ def batches(draw: st.DrawFn) -> tuple[NDArray[np.float32], Batch]:
 @given(batches())
 def test_every_step_equals_the_reference(case: tuple[NDArray[np.float32], Batch]) -> None:
     table, batch = case
-    steps, rows = batch.forced.shape
+    (steps, rows), vocabulary_size = batch.forced.shape, len(table)
+    assert batch.generated is not None
+    assert batch.fed is not None
 
     outcome = make_table_program(table).run(batch, [np.zeros((rows, 4), np.float32)])
-    tokens, (states,) = outcome.tokens, outcome.states
 
     for row in range(rows):
         token, state = int(batch.token[row]), np.zeros(4, np.float32)
+        generated, fed = batch.generated[row].copy(), batch.fed[row].copy()
         for step in range(steps):
-            forced = int(batch.forced[step, row])
-            logits, state = reference_step(table, forced if forced >= 0 else token, state)
+            code = int(batch.forced[step, row])
+            token = token if code < 0 else code % vocabulary_size
+            (fed if 0 <= code < vocabulary_size else generated)[token] += 1
+            logits, state = reference_step(table, token, state)
             draw = uniform(batch.seed[row : row + 1], batch.position[row : row + 1].astype(np.uint64) + np.uint64(step))
-            token = int(tokens[step, row])
-            assert token in allowed(logits, float(draw[0]), batch.sampling[row])
-        assert np.allclose(states[row], state, atol=1e-6)
+            token = int(outcome.tokens[step, row])
+            adjusted = adjust(logits, batch.sampling[row], generated, fed)
+            assert token in allowed(adjusted, float(draw[0]), batch.sampling[row])
+            if batch.target is not None:
+                check_description(outcome, step, row, logits, int(batch.target[step, row]), batch.described)
+        assert np.allclose(outcome.states[0][row], state, atol=1e-6)
+    if batch.target is None:
+        assert outcome.chosen.size == outcome.top.size == outcome.top_tokens.size == 0
+
+
+def adjust(
+    logits: NDArray[np.float32], sampling: Sampling, generated: NDArray[np.float32], fed: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Apply bias and penalties as vLLM defines them, one token after the other."""
+    adjusted = logits.copy()
+    for token, amount in sampling.logit_bias:
+        adjusted[token] += np.float32(amount)
+    for token in range(len(logits)):
+        if generated[token] + fed[token]:
+            penalty = np.float32(sampling.repetition_penalty)
+            adjusted[token] = adjusted[token] / penalty if adjusted[token] > 0 else adjusted[token] * penalty
+        adjusted[token] -= np.float32(sampling.frequency_penalty) * generated[token]
+        adjusted[token] -= np.float32(sampling.presence_penalty) * (generated[token] > 0)
+    return adjusted
+
+
+def check_description(
+    outcome: Outcome, step: int, row: int, logits: NDArray[np.float32], target: int, described: int
+) -> None:
+    logprobs = logits - logits.max() - np.log(np.exp(logits - logits.max()).sum())
+    target = int(outcome.tokens[step, row]) if target < 0 else target
+    assert np.isclose(outcome.chosen[step, row], logprobs[target], atol=1e-4)
+    assert np.allclose(outcome.top[step, row], np.sort(logprobs)[::-1][:described], atol=1e-4)
+    assert np.allclose(logprobs[outcome.top_tokens[step, row]], outcome.top[step, row], atol=1e-4)
 
 
 def allowed(logits: NDArray[np.float32], draw: float, sampling: Sampling) -> set[int]:
@@ -148,7 +194,12 @@ def test_a_row_does_not_depend_on_its_neighbours_or_on_k(neighbours: int) -> Non
         return np.concatenate(taken), state
 
     solo_tokens, solo_state = run(1, 24, [Sampling()])
-    others = [Sampling(top_k=1 + i % 5, temperature=0.0 if i % 3 else 1.0) for i in range(neighbours)]
+    others = [
+        Sampling(
+            top_k=1 + i % 5, temperature=0.0 if i % 3 else 1.0, frequency_penalty=i % 2, logit_bias=((i % 20, 5.0),)
+        )
+        for i in range(neighbours)
+    ]
     for steps in (1, 3, 8, 24):
         tokens, state = run(1 + neighbours, steps, [Sampling(), *others])
         assert (tokens[:, 0] == solo_tokens[:, 0]).all()
