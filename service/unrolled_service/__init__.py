@@ -16,7 +16,7 @@ So far everything runs in a plain ``for`` loop. From here on it is asyncio:
 
 10. ``outbox``                            text that waits for its reader
 11. ``tally``, ``metrics``                what operators see
-12. ``driver``                            the engine's thread, and the bridge to the event loop
+12. ``driver``, ``workers``               an engine's thread and its bridge to the event loop; several of them
 13. ``convert``, ``status``               protobuf to values; errors to google.rpc.Status
 14. ``rpc``                               the gRPC services
 15. ``http``, ``server``                  /metrics, health, start, drain, stop

@@ -4,10 +4,13 @@ The files are read into memory, hashed, and used from there; nothing is looked u
 """
 
 import hashlib
+import logging
 import re
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import TypeVar
 
 import numpy as np
@@ -21,9 +24,13 @@ from unrolled_service.arena import StateSpec
 from unrolled_service.errors import BundleError
 from unrolled_service.program import NOT_FORCED, Batch, Program, ProgramError
 from unrolled_service.sampling import Sampling
+from unrolled_service.settings import Precision
 from unrolled_service.vocabulary import Vocabulary
 
 FORMAT = 1
+_TRIALS, _TRIAL_ROWS, _TRIAL_STEPS = 5, 64, 16
+_WORTHWHILE = 1.2
+_log = logging.getLogger(__name__)
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}")
 _M = TypeVar("_M", bound=Message)
 _MANIFEST, _CELL, _GOLDEN = "manifest.json", "cell.onnx", "golden.json"
@@ -40,6 +47,7 @@ class Bundle:
         vocabulary: its tokens.
         states: its state tensors.
         program: its cell with the sampler, ready to run.
+        precision: which form of the cell that is: "fp32", or that of a variant.
     """
 
     name: str
@@ -48,30 +56,87 @@ class Bundle:
     vocabulary: Vocabulary
     states: tuple[StateSpec, ...]
     program: Program
+    precision: str
 
 
-def load_bundle(folder: Path) -> Bundle:
+class RunDiffers(BundleError):
+    """A golden run that this machine does not repeat."""
+
+
+def load_bundle(folder: Path, precision: Precision = "auto") -> Bundle:
     """Read, check and replay a bundle.
 
+    Args:
+        folder: where it lies.
+        precision: "fp32" or "int8" for that form of the cell; "auto" for the one that is faster here.
+
     Raises:
-        BundleError: naming the file and what is wrong with it.
+        BundleError: naming the file and what is wrong with it, or that there is no such form.
     """
     manifest_bytes = _read(folder, _MANIFEST)
     manifest = _parse(folder, _MANIFEST, manifest_bytes, Manifest())
     _check_manifest(folder, manifest)
-    cell_bytes = _read_listed(folder, _CELL, manifest)
-    golden = _parse(folder, _GOLDEN, _read_listed(folder, _GOLDEN, manifest), Golden())
     states = tuple(StateSpec(state.input, state.output, tuple(state.shape), state.initial) for state in manifest.states)
-    vocabulary = Vocabulary(manifest.vocabulary)
-    _check_golden(folder, golden, len(vocabulary))
-    cell = _parse_cell(folder, cell_bytes, states, len(vocabulary))
-    try:
-        program = Program(cell, states, len(vocabulary))
-    except ProgramError as error:
-        raise BundleError(f"{folder / _CELL}: {error}") from error
-    _replay(folder, program, states, golden)
+    chosen, program = _choose(folder, manifest, states, precision)
     sha256 = hashlib.sha256(manifest_bytes).hexdigest()
-    return Bundle(manifest.name, sha256, manifest, vocabulary, states, program)
+    return Bundle(manifest.name, sha256, manifest, Vocabulary(manifest.vocabulary), states, program, chosen)
+
+
+def _choose(folder: Path, manifest: Manifest, states: Sequence[StateSpec], precision: Precision) -> tuple[str, Program]:
+    """Return the form of the cell that is asked for. In doubt it is fp32: the others must be clearly faster."""
+    files = {"fp32": (_CELL, _GOLDEN)} | {form.precision: (form.cell, form.golden) for form in manifest.variants}
+    if precision != "auto":
+        if precision not in files:
+            raise BundleError(f"{folder}: has no {precision} variant, only {', '.join(files)}")
+        return precision, _prove(folder, manifest, states, *files[precision])
+    programs = {"fp32": _prove(folder, manifest, states, *files.pop("fp32"))}
+    for name, pair in files.items():
+        try:
+            programs[name] = _prove(folder, manifest, states, *pair)
+        except RunDiffers as error:
+            _log.warning("%s; %s is not considered", error, name)
+    if len(programs) == 1:
+        return "fp32", programs["fp32"]
+    seconds = time_programs(programs, states)
+    fastest = min(seconds, key=seconds.__getitem__)
+    chosen = fastest if seconds["fp32"] >= _WORTHWHILE * seconds[fastest] else "fp32"
+    steps = ", ".join(f"{name} {1e3 * each / _TRIAL_STEPS:.3f} ms" for name, each in seconds.items())
+    _log.info("%s: serving %s; a step of %d rows takes %s", folder, chosen, _TRIAL_ROWS, steps)
+    return chosen, programs[chosen]
+
+
+def time_programs(programs: Mapping[str, Program], states: Sequence[StateSpec]) -> dict[str, float]:
+    """Return the median seconds of a short run of each, measured in turns."""
+    batch = Batch(
+        token=np.zeros(_TRIAL_ROWS, np.int64),
+        forced=np.full((_TRIAL_STEPS, _TRIAL_ROWS), NOT_FORCED, np.int64),
+        position=np.ones(_TRIAL_ROWS, np.int64),
+        seed=np.arange(_TRIAL_ROWS, dtype=np.uint64),
+        sampling=(Sampling(),) * _TRIAL_ROWS,
+    )
+    zeros = [np.full((_TRIAL_ROWS, *state.shape), state.initial, np.float32) for state in states]
+    seconds: dict[str, list[float]] = {name: [] for name in programs}
+    for _ in range(_TRIALS + 1):  # the first one warms up
+        for name, program in programs.items():
+            started = time.perf_counter()
+            program.run(batch, zeros)
+            seconds[name].append(time.perf_counter() - started)
+    return {name: median(each[1:]) for name, each in seconds.items()}
+
+
+def _prove(folder: Path, manifest: Manifest, states: Sequence[StateSpec], cell_name: str, golden_name: str) -> Program:
+    """Return the program of one form of the cell after its golden run."""
+    size = len(manifest.vocabulary)
+    cell_bytes = _read_listed(folder, cell_name, manifest)
+    golden = _parse(folder, golden_name, _read_listed(folder, golden_name, manifest), Golden())
+    _check_golden(folder / golden_name, golden, size)
+    cell = _parse_cell(folder / cell_name, cell_bytes, states, size)
+    try:
+        program = Program(cell, states, size)
+    except ProgramError as error:
+        raise BundleError(f"{folder / cell_name}: {error}") from error
+    _replay(folder / golden_name, program, states, golden)
+    return program
 
 
 def _read(folder: Path, name: str) -> bytes:
@@ -112,15 +177,15 @@ def _check_manifest(folder: Path, manifest: Manifest) -> None:
             raise BundleError(f"{folder / _MANIFEST}: {fault}")
 
 
-def _parse_cell(folder: Path, content: bytes, states: Sequence[StateSpec], vocabulary_size: int) -> onnx.ModelProto:
+def _parse_cell(file: Path, content: bytes, states: Sequence[StateSpec], vocabulary_size: int) -> onnx.ModelProto:
     """Return the cell if it is a self-contained graph with the signature that the manifest promises."""
     try:
         cell = onnx.load_model_from_string(content)
         onnx.checker.check_model(cell)
     except (DecodeError, ValueError, onnx.checker.ValidationError) as error:
-        raise BundleError(f"{folder / _CELL}: not a valid ONNX model: {error}") from error
+        raise BundleError(f"{file}: not a valid ONNX model: {error}") from error
     if any(tensor.data_location == TensorProto.EXTERNAL for tensor in cell.graph.initializer):
-        raise BundleError(f"{folder / _CELL}: refers to data outside the file")
+        raise BundleError(f"{file}: refers to data outside the file")
     inputs = {"token": (TensorProto.INT64, ())} | {state.input: (TensorProto.FLOAT, state.shape) for state in states}
     outputs = {"logits": (TensorProto.FLOAT, (vocabulary_size,))} | {
         state.output: (TensorProto.FLOAT, state.shape) for state in states
@@ -130,7 +195,7 @@ def _parse_cell(folder: Path, content: bytes, states: Sequence[StateSpec], vocab
         ("outputs", outputs, _signature(cell.graph.output)),
     ):
         if expected != found:
-            raise BundleError(f"{folder / _CELL}: {kind} are {found}, the manifest says {expected}")
+            raise BundleError(f"{file}: {kind} are {found}, the manifest says {expected}")
     return cell
 
 
@@ -145,16 +210,16 @@ def _signature(values: Sequence[onnx.ValueInfoProto]) -> dict[str, tuple[int, tu
     }
 
 
-def _check_golden(folder: Path, golden: Golden, vocabulary_size: int) -> None:
+def _check_golden(file: Path, golden: Golden, vocabulary_size: int) -> None:
     if not (golden.prompt and golden.greedy and golden.sampled):
-        raise BundleError(f"{folder / _GOLDEN}: is empty")
+        raise BundleError(f"{file}: is empty")
     if len(golden.greedy) != len(golden.sampled):
-        raise BundleError(f"{folder / _GOLDEN}: greedy is not as long as sampled")
+        raise BundleError(f"{file}: greedy is not as long as sampled")
     if max(*golden.prompt, *golden.greedy, *golden.sampled) >= vocabulary_size:
-        raise BundleError(f"{folder / _GOLDEN}: has a token outside the vocabulary")
+        raise BundleError(f"{file}: has a token outside the vocabulary")
 
 
-def _replay(folder: Path, program: Program, states: Sequence[StateSpec], golden: Golden) -> None:
+def _replay(file: Path, program: Program, states: Sequence[StateSpec], golden: Golden) -> None:
     """Run the golden run in two rows, one greedy and one sampled, and compare every token."""
     prompt, expected = list(golden.prompt), np.array([golden.greedy, golden.sampled], np.int64).T
     forced = np.full((len(prompt) + len(expected) - 1, 2), NOT_FORCED, np.int64)
@@ -170,4 +235,4 @@ def _replay(folder: Path, program: Program, states: Sequence[StateSpec], golden:
     differs = program.run(batch, zeros).tokens[len(prompt) - 1 :] != expected
     if differs.any():
         step = int(differs.any(axis=1).argmax())
-        raise BundleError(f"{folder / _GOLDEN}: this machine's run differs from the recorded one at step {step}")
+        raise RunDiffers(f"{file}: this machine's run differs from the recorded one at step {step}")

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import signal
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 import click
 from pydantic import ValidationError
@@ -25,10 +25,13 @@ def _option(name: str, field: FieldInfo) -> click.Option:
         return click.Option(
             [flag], type=kind, multiple=True, help=f"{text}; may be repeated. Default: the shipped one."
         )
+    if get_origin(field.annotation) is Literal:
+        choice = click.Choice(get_args(field.annotation))
+        return click.Option([flag], type=choice, help=f"{text}. Default: {field.default}.")
     return click.Option(
         [flag],
         metavar=getattr(field.annotation, "__name__", "value").upper(),
-        help=f"{text}. Default: {field.default}.",
+        help=text if field.default_factory else f"{text}. Default: {field.default}.",
     )
 
 
@@ -61,7 +64,7 @@ serve = click.Command(
 def _load(settings: Settings) -> list[Bundle]:
     bundles: dict[str, Bundle] = {}
     for folder in settings.bundle:
-        bundle = load_bundle(folder)
+        bundle = load_bundle(folder, settings.precision)
         if bundle.name in bundles:
             raise BundleError(f"{folder}: a bundle named {bundle.name!r} was given before")
         bundles[bundle.name] = bundle

@@ -19,7 +19,7 @@ from unrolled_service.outbox import Parcel
 from unrolled_service.row import Described
 from unrolled_service.sampling import Sampling
 from unrolled_service.scoring import Score, Scoring
-from unrolled_service.session import Session
+from unrolled_service.session import SessionInfo
 from unrolled_service.settings import Settings
 from unrolled_service.stream import Finish, FinishReason, Generation
 from unrolled_service.vocabulary import Vocabulary
@@ -160,17 +160,13 @@ def write_finish(finish: Finish) -> wire.GenerateResponse:
     )
 
 
-def write_session(session: Session, expires_in_s: float) -> SessionMessage:
-    """Return the message of a session that expires so many seconds from now."""
+def write_session(session: SessionInfo) -> SessionMessage:
+    """Return the message of a session."""
     message = SessionMessage(
-        id=session.id,
-        model=session.model,
-        seed=session.seed,
-        position=session.position,
-        busy=session.row is not None,
+        id=session.id, model=session.model, seed=session.seed, position=session.position, busy=session.is_busy
     )
     message.create_time.CopyFrom(_write_timestamp(session.created))
-    message.expire_time.CopyFrom(_write_timestamp(datetime.now(UTC).timestamp() + expires_in_s))
+    message.expire_time.CopyFrom(_write_timestamp(datetime.now(UTC).timestamp() + session.seconds_left))
     return message
 
 

@@ -5,7 +5,7 @@ Everything up to here runs on one thread, in a plain loop: no asyncio, no gRPC, 
 
 import secrets
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import count, islice
 
 from unrolled_service.bundle import Bundle
@@ -22,7 +22,7 @@ from unrolled_service.errors import (
 from unrolled_service.lane import Lane, Slice
 from unrolled_service.row import Delivery, Row, Sink
 from unrolled_service.scoring import ScoreRow, Scoring
-from unrolled_service.session import Session, SessionTable, make_session_id
+from unrolled_service.session import Session, SessionInfo, SessionTable, make_session_id
 from unrolled_service.settings import Settings
 from unrolled_service.stream import Generation, Stream
 
@@ -40,6 +40,8 @@ class Engine:
         bundles: what to serve; their names differ.
         settings: limits.
         clock: monotonic seconds.
+        mark: last character of the session ids made here; tells engines apart.
+        serials: numbers sessions in the order of creation, across engines.
 
     Attributes:
         is_draining: new work is refused.
@@ -47,7 +49,13 @@ class Engine:
     """
 
     def __init__(
-        self, bundles: Iterable[Bundle], settings: Settings, clock: Callable[[], float] = time.monotonic
+        self,
+        bundles: Iterable[Bundle],
+        settings: Settings,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        mark: str = "0",
+        serials: Iterator[int] | None = None,
     ) -> None:
         self.lanes = {bundle.name: Lane(bundle, settings) for bundle in bundles}
         self.is_draining = False
@@ -56,12 +64,18 @@ class Engine:
         self._clock = clock
         self._turns = list(self.lanes.values())
         self._sessions = SessionTable()
-        self._serials = count(1)
+        self._mark = mark
+        self._serials = count(1) if serials is None else serials
 
     @property
     def streams(self) -> int:
         """Streams that were submitted and not closed."""
         return sum(lane.streams for lane in self._turns)
+
+    @property
+    def session_count(self) -> int:
+        """Sessions that are open."""
+        return len(self._sessions)
 
     def slice(self) -> Slice | None:
         """Advance the next lane that has a row to run; return None if none has.
@@ -183,7 +197,7 @@ class Engine:
             )
         ttl_s = self._settings.session_ttl_s if ttl_s is None else ttl_s
         session = Session(
-            id=make_session_id(),
+            id=make_session_id(self._mark),
             serial=next(self._serials),
             model=lane.bundle.name,
             seed=make_seed() if seed is None else seed,
@@ -234,9 +248,18 @@ class Engine:
             self.on_expired(len(gone))
         return len(gone)
 
-    def seconds_left(self, session: Session) -> float:
-        """Return the seconds until a session expires, if it is not used before."""
-        return session.ttl_s if session.row else session.expires - self._clock()
+    def describe(self, session: Session) -> SessionInfo:
+        """Return a session as it is now."""
+        return SessionInfo(
+            id=session.id,
+            serial=session.serial,
+            model=session.model,
+            seed=session.seed,
+            position=session.position,
+            is_busy=session.row is not None,
+            created=session.created,
+            seconds_left=session.ttl_s if session.row else session.expires - self._clock(),
+        )
 
     def seconds_to_expiry(self) -> float | None:
         """Return the seconds until ``expire`` may have something to do, or None."""

@@ -25,7 +25,7 @@ from unrolled_service.branches import BOOL, FLOAT, INT64, Nodes, adjust, cut_off
 
 IR_VERSION = 10
 ROW_SETTINGS = ("temperature", "top_p", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty")
-"""Names of the inputs f32[B, 1] that hold a row's sampling parameters."""
+"""Names of the inputs f32[B, 1] that hold a row's sampling parameters, in the order of ``Sampling.numbers``."""
 
 
 def compose_program(cell: onnx.ModelProto, states: Sequence[StateSpec], vocabulary_size: int) -> onnx.ModelProto:

@@ -12,8 +12,8 @@ import numpy as np
 
 from unrolled_service.arena import Arena, Rows, StateSpec
 from unrolled_service.bundle import Bundle
-from unrolled_service.program import NOT_FORCED, Batch, Outcome
-from unrolled_service.row import Delivery, Floats, Row, Samples, Tokens
+from unrolled_service.program import NOT_FORCED, Batch, Floats, Outcome
+from unrolled_service.row import Delivery, Row, Tokens
 from unrolled_service.scheduler import Scheduler
 from unrolled_service.settings import Settings
 
@@ -133,12 +133,13 @@ class Lane:
             if row.chosen_at is None:
                 row.chosen_at = joined_at
                 done.queue_waits_s.append(joined_at - row.arrived)
-            done.prompt_tokens += row.prompt_tokens_within(steps)
+            if len(row.forced):
+                done.prompt_tokens += row.prompt_tokens_within(steps)
             first, end = row.samples_within(steps)
             if end <= first:
                 continue
             before, count = row.last_tokens_at, end - first
-            news = row.take(_column(outcome, text[i * steps : (i + 1) * steps], i), first, end, now)
+            news = row.take(text[i * steps + first : i * steps + end], outcome, i, first, end, now)
             if before is not None:
                 done.gaps[before, count] += 1
             elif row.first_token_at is not None:
@@ -152,7 +153,7 @@ class Lane:
         self, rows: list[Row], slots: Rows, batch: Batch, outcome: Outcome, generated: Floats, fed: Floats
     ) -> None:
         """Let sessions follow to the state before this slice, then take the new one."""
-        followers = [row for row in rows if row.can_advance_session()]
+        followers = [row for row in rows if row.session and row.can_advance_session()]
         if followers:
             sources = np.array([row.slot for row in followers], np.intp)
             targets = np.array([row.session.slot for row in followers if row.session], np.intp)
@@ -194,13 +195,6 @@ def _targets(rows: list[Row], steps: int) -> Tokens:
         given = row.targets(steps)
         targets[: len(given), i] = given
     return targets
-
-
-def _column(outcome: Outcome, text: str, i: int) -> Samples:
-    """Return row ``i`` of an outcome."""
-    if not outcome.chosen.size:
-        return Samples(text, outcome.tokens[:, i], outcome.chosen, outcome.top, outcome.top_tokens)
-    return Samples(text, outcome.tokens[:, i], outcome.chosen[:, i], outcome.top[:, i], outcome.top_tokens[:, i])
 
 
 def _count(rows: list[Row], batch: Batch, outcome: Outcome, generated: Floats, fed: Floats) -> tuple[Floats, Floats]:

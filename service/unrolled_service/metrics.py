@@ -4,7 +4,7 @@ The only module that imports prometheus_client, but for the histogram beside it.
 slice, on the event loop; gauges are read when somebody scrapes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 
 from prometheus_client import (
@@ -39,19 +39,20 @@ class Metrics:
     """The metrics of one server, in a registry of their own.
 
     Args:
-        engine: read for gauges when somebody scrapes.
+        engines: read for gauges when somebody scrapes; they serve the same bundles.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engines: Sequence[Engine]) -> None:
         self.registry = CollectorRegistry()
-        self._lanes = engine.lanes
+        self._lanes = [lane for engine in engines for lane in engine.lanes.values()]
+        models = list(engines[0].lanes)
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=self.registry)
         tokens = self._counter("tokens", "Tokens fed from prompts, and handed to callers", "model", "phase")
         streams = self._counter("streams", "Streams that ended", "model", "finish")
-        self._prompt_tokens = {model: tokens.labels(model, "prompt") for model in self._lanes}
-        self._generated_tokens = {model: tokens.labels(model, "generated") for model in self._lanes}
-        self._streams = {(model, end): streams.labels(model, end) for model in self._lanes for end in FINISHES}
+        self._prompt_tokens = {model: tokens.labels(model, "prompt") for model in models}
+        self._generated_tokens = {model: tokens.labels(model, "generated") for model in models}
+        self._streams = {(model, end): streams.labels(model, end) for model in models for end in FINISHES}
         self._rejected = self._counter("rejected", "Calls refused", "reason")
         for reason in (*REASONS, "INTERNAL"):
             self._rejected.labels(reason)
@@ -119,12 +120,12 @@ class Metrics:
         self._gauge("slots_in_use", "Slots of state memory in use", lambda lane: lane.arena.slots_in_use)
         self._gauge("state_bytes", "Bytes of state memory in use", _state_bytes)
         sessions = Gauge("unrolled_sessions", "Sessions by where their state is", ["tier"], registry=self.registry)
-        lanes = self._lanes.values()
+        lanes = self._lanes
         sessions.labels("resident").set_function(lambda: sum(lane.sessions for lane in lanes))
         labels = ["model", "sha256", "precision"]
         info = Gauge("unrolled_model_info", "A bundle served; always 1", labels, registry=self.registry)
         for lane in lanes:
-            info.labels(lane.bundle.name, lane.bundle.sha256, "fp32").set(1)
+            info.labels(lane.bundle.name, lane.bundle.sha256, lane.bundle.precision).set(1)
         Info("unrolled_build", "The server's build", registry=self.registry).info({"version": version("unrolled")})
 
     def _counter(self, name: str, documentation: str, *labels: str) -> Counter:
@@ -135,7 +136,7 @@ class Metrics:
         return Histogram(name, documentation, labels, buckets=_SECONDS, registry=self.registry)
 
     def _gauge(self, name: str, documentation: str, read: Callable[[Lane], float]) -> None:
-        lanes = self._lanes.values()
+        lanes = self._lanes
         gauge = Gauge(f"unrolled_{name}", documentation, registry=self.registry)
         gauge.set_function(lambda: sum(map(read, lanes)))
 

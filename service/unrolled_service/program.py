@@ -119,13 +119,14 @@ class Program:
         steps, rows = batch.forced.shape
         positions = batch.position.astype(np.uint64) + np.arange(steps, dtype=np.uint64)[:, None]
         sampling, last = batch.sampling, self._vocabulary_size - 1
+        numbers = np.array([each.numbers for each in sampling], np.float32)
         adjusts = any(each.adjusts for each in sampling)
         unused = np.zeros((rows, 1), np.float32)
         return {
             "token": batch.token,
             "forced": batch.forced,
             "uniform": uniform(batch.seed, positions),
-            **{name: _column([getattr(each, name) for each in sampling]) for name in ROW_SETTINGS},
+            **{name: numbers[:, i : i + 1] for i, name in enumerate(ROW_SETTINGS)},
             "top_k": np.array([[min(each.top_k - 1, last) if each.top_k else last] for each in sampling], np.int64),
             "bias": self._bias(sampling) if adjusts else unused,
             "generated": self._counts(batch.generated, rows) if adjusts else unused,
@@ -147,7 +148,3 @@ class Program:
 
     def _counts(self, counts: Floats | None, rows: int) -> Floats:
         return np.zeros((rows, self._vocabulary_size), np.float32) if counts is None else counts
-
-
-def _column(values: Sequence[float]) -> Floats:
-    return np.array(values, np.float32)[:, None]

@@ -7,16 +7,16 @@ Runs on the engine's thread.
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from unrolled_service.program import Outcome
 from unrolled_service.sampling import Sampling
 from unrolled_service.session import Session
 
 Tokens = NDArray[np.int64]
-Floats = NDArray[np.float32]
 
 
 class Sink(Protocol):
@@ -37,35 +37,16 @@ class Described:
     top: Sequence[tuple[int, float]]
 
 
-@dataclass(frozen=True, slots=True)
-class Samples:
-    """What one slice sampled for one row over K steps.
-
-    Attributes:
-        text: K characters.
-        tokens: int64[K].
-        chosen: f32[K] log-probabilities of the targets; empty if nothing was described.
-        top: f32[K, N], the highest log-probabilities, descending.
-        top_tokens: int64[K, N].
-    """
-
-    text: str
-    tokens: Tokens
-    chosen: Floats
-    top: Floats
-    top_tokens: Tokens
-
-    def describe(self, first: int, end: int, count: int) -> list[Described]:
-        """Return descriptions of the steps from ``first`` to ``end``, with ``count`` most probable tokens each."""
-        chosen = self.chosen[first:end].tolist()
-        tops = self.top[first:end, :count].tolist()
-        tokens = self.top_tokens[first:end, :count].tolist()
-        return [Described(c, list(zip(t, p, strict=True))) for c, t, p in zip(chosen, tokens, tops, strict=True)]
+def describe(outcome: Outcome, i: int, first: int, end: int, count: int) -> list[Described]:
+    """Describe the steps from ``first`` to ``end`` of row ``i``, with ``count`` most probable tokens each."""
+    chosen = outcome.chosen[first:end, i].tolist()
+    tops = outcome.top[first:end, i, :count].tolist()
+    tokens = outcome.top_tokens[first:end, i, :count].tolist()
+    return [Described(c, list(zip(t, p, strict=True))) for c, t, p in zip(chosen, tokens, tops, strict=True)]
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """News for one caller.
+class Delivery(NamedTuple):
+    """News for one caller. A tuple, because a slice makes one for nearly every row.
 
     Attributes:
         sink: where it goes.
@@ -96,6 +77,7 @@ class Row(ABC):
         token: the last sample.
         consumed: tokens of the history that the state in ``slot`` has taken.
         sent: position of the last text handed to the sink.
+        is_counted: something may yet depend on how often its tokens were fed and generated.
         is_finished: nothing more will be computed.
         is_closed: the lane has let go of it.
         arrived, chosen_at, first_token_at, last_tokens_at: moments of engine time.
@@ -123,6 +105,7 @@ class Row(ABC):
         self.token = 0
         self.consumed = session.consumed if session else 0
         self.sent = session.position if session else 0
+        self.is_counted = session is not None or sampling.penalizes
         self.is_finished = False
         self.is_closed = False
         self.arrived = arrived
@@ -147,11 +130,6 @@ class Row(ABC):
         return 0
 
     @property
-    def is_counted(self) -> bool:
-        """Whether anything may ever depend on how often tokens were fed and generated."""
-        return self.session is not None or self.sampling.penalizes
-
-    @property
     def is_over(self) -> bool:
         """Whether everything is computed and has left for the caller."""
         return self.is_finished and self.sink.delivered >= self.sent
@@ -163,7 +141,8 @@ class Row(ABC):
 
     def step(self, steps: int, token: int) -> None:
         """Note that the state in ``slot`` has taken so many more tokens, and the last sample."""
-        self.forced = self.forced[steps:]
+        if len(self.forced):
+            self.forced = self.forced[steps:]
         self.consumed += steps
         self.token = token
 
@@ -176,8 +155,17 @@ class Row(ABC):
         """Return the first and the end of the next steps whose samples count; empty if none does."""
 
     @abstractmethod
-    def take(self, samples: Samples, first: int, end: int, now: float) -> Delivery | None:
-        """Take the samples that count; return news for the caller, if there is any."""
+    def take(self, text: str, outcome: Outcome, i: int, first: int, end: int, now: float) -> Delivery | None:
+        """Take the samples that count; return news for the caller, if there is any.
+
+        Args:
+            text: the samples from step ``first`` to ``end`` as text.
+            outcome: what the slice gave.
+            i: this row's place in it.
+            first: as ``samples_within`` gave it.
+            end: as ``samples_within`` gave it.
+            now: engine time.
+        """
 
     def can_advance_session(self) -> bool:
         """Return whether the state in ``slot`` may become the session's."""

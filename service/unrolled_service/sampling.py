@@ -37,6 +37,18 @@ class Sampling:
     logit_bias: tuple[tuple[int, float], ...] = ()
 
     @property
+    def numbers(self) -> tuple[float, ...]:
+        """The float parameters, in the order of the fields."""
+        return (
+            self.temperature,
+            self.top_p,
+            self.min_p,
+            self.repetition_penalty,
+            self.presence_penalty,
+            self.frequency_penalty,
+        )
+
+    @property
     def truncates(self) -> bool:
         """Whether any token can be cut off."""
         return self.temperature > 0 and (self.top_k > 0 or self.top_p < 1.0 or self.min_p > 0.0)

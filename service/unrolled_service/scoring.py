@@ -5,7 +5,8 @@ Runs on the engine's thread.
 
 from dataclasses import dataclass
 
-from unrolled_service.row import Delivery, Described, Row, Samples, Sink, Tokens
+from unrolled_service.program import Outcome
+from unrolled_service.row import Delivery, Described, Row, Sink, Tokens, describe
 from unrolled_service.sampling import Sampling
 
 
@@ -85,12 +86,12 @@ class ScoreRow(Row):
         """Return all steps that feed a token: each predicts the next one."""
         return 0, min(steps, len(self.forced))
 
-    def take(self, samples: Samples, first: int, end: int, now: float) -> Delivery | None:
+    def take(self, text: str, outcome: Outcome, i: int, first: int, end: int, now: float) -> Delivery | None:
         """Add up the log-probabilities; return the result once the text is fed."""
-        del now
-        self._logprob += float(samples.chosen[first:end].sum(dtype=float))
+        del text, now
+        self._logprob += float(outcome.chosen[first:end, i].sum(dtype=float))
         if self._scoring.per_token:
-            self._described += samples.describe(first, end, self._scoring.logprobs)
+            self._described += describe(outcome, i, first, end, self._scoring.logprobs)
         if end < len(self.forced):
             return None
         self.is_finished = True

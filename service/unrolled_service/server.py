@@ -20,16 +20,16 @@ from unrolled.v1.generation_pb2_grpc import add_GenerationServiceServicer_to_ser
 from unrolled.v1.model_pb2_grpc import add_ModelServiceServicer_to_server
 from unrolled.v1.session_pb2_grpc import add_SessionServiceServicer_to_server
 from unrolled_service.bundle import Bundle
-from unrolled_service.driver import Driver
-from unrolled_service.engine import Engine
 from unrolled_service.errors import Draining
 from unrolled_service.http import OperatorServer
+from unrolled_service.lane import Slice
 from unrolled_service.metrics import Metrics
 from unrolled_service.rpc.generation import GenerationService
 from unrolled_service.rpc.guard import Guard
 from unrolled_service.rpc.model import ModelService
 from unrolled_service.rpc.session import SessionService
 from unrolled_service.settings import Settings
+from unrolled_service.workers import Workers
 
 _SERVICES = [
     file.DESCRIPTOR.services_by_name[name].full_name
@@ -81,17 +81,17 @@ class Server:
             OSError: an address cannot be listened on.
         """
         sys.setswitchinterval(_SWITCH_INTERVAL_S)  # the engine needs the GIL back soon after a run
-        self._engine = Engine(self._bundles, self._settings)
-        self._metrics = Metrics(self._engine)
-        self._engine.on_expired = self._metrics.count_expired
-        self._driver = Driver(self._engine, self._metrics.count_slice)
+        self._workers = Workers(self._bundles, self._settings, self._count_slice)
+        self._metrics = Metrics([worker.engine for worker in self._workers])
         self._grpc = self._make_grpc()
         host, port = split_address(self._settings.listen)
         self.address = f"{host}:{_listen(self._grpc, host, port)}"
         host, port = split_address(self._settings.metrics_listen)
         self._http = OperatorServer(host, port, self._metrics.registry, lambda: self._is_ready)
         self.metrics_address = f"{host}:{self._http.port}"
-        self._driver.start()
+        for worker in self._workers:
+            worker.engine.on_expired = self._metrics.count_expired
+            worker.driver.start()
         await self._grpc.start()
         self._http.start()
         self._lag = asyncio.create_task(self._watch_lag())
@@ -103,9 +103,11 @@ class Server:
         """Refuse new work, give running streams the grace time, and end the rest."""
         self._is_ready = False
         await self._health.enter_graceful_shutdown()
-        await self._driver.call(setattr, self._engine, "is_draining", True)
+        for worker in self._workers:
+            await worker.driver.call(setattr, worker.engine, "is_draining", True)
         if not await self._is_empty_within(self._settings.drain_grace_s):
-            self._driver.deliver(await self._driver.call(self._engine.fail, Draining()))
+            for worker in self._workers:
+                worker.driver.deliver(await worker.driver.call(worker.engine.fail, Draining()))
             await self._is_empty_within(_CLOSING_S)
 
     async def stop(self) -> None:
@@ -113,15 +115,19 @@ class Server:
         self._is_ready = False
         self._lag.cancel()
         await self._grpc.stop(None)
-        await self._driver.stop()
+        for worker in self._workers:
+            await worker.driver.stop()
         await asyncio.to_thread(self._http.stop)
+
+    def _count_slice(self, done: Slice) -> None:
+        self._metrics.count_slice(done)
 
     def _make_grpc(self) -> grpc.aio.Server:
         server = grpc.aio.server(interceptors=[Guard(self._metrics)], options=_OPTIONS)
-        engine, driver, settings = self._engine, self._driver, self._settings
-        add_GenerationServiceServicer_to_server(GenerationService(engine, driver, self._metrics, settings), server)
-        add_SessionServiceServicer_to_server(SessionService(engine, driver, settings), server)
-        add_ModelServiceServicer_to_server(ModelService(engine), server)
+        workers, settings = self._workers, self._settings
+        add_GenerationServiceServicer_to_server(GenerationService(workers, self._metrics, settings), server)
+        add_SessionServiceServicer_to_server(SessionService(workers, settings), server)
+        add_ModelServiceServicer_to_server(ModelService(workers), server)
         self._health = HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         names = [
@@ -134,7 +140,7 @@ class Server:
 
     async def _is_empty_within(self, limit_s: float) -> bool:
         deadline = time.monotonic() + limit_s
-        while self._engine.streams:
+        while self._workers.streams:
             if time.monotonic() >= deadline:
                 return False
             await asyncio.sleep(_POLL_S)

@@ -58,6 +58,20 @@ class Session:
         return self.consumed + len(self.pending)
 
 
+@dataclass(frozen=True, slots=True)
+class SessionInfo:
+    """A session as it is at one moment, for other threads than the engine's."""
+
+    id: str
+    serial: int
+    model: str
+    seed: int
+    position: int
+    is_busy: bool
+    created: float
+    seconds_left: float
+
+
 class SessionTable:
     """The sessions by id. Looking one up is O(1); finding the expired ones costs only those."""
 
@@ -116,6 +130,6 @@ class SessionTable:
         return gone
 
 
-def make_session_id() -> str:
-    """Return a new id with 128 random bits, url-safe."""
-    return secrets.token_urlsafe(16)
+def make_session_id(mark: str) -> str:
+    """Return a new url-safe id: 128 random bits, then the mark."""
+    return secrets.token_urlsafe(16) + mark

@@ -3,10 +3,12 @@
 import os
 from importlib import resources
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+Precision = Literal["auto", "fp32", "int8"]
 
 
 class Settings(BaseSettings):
@@ -17,8 +19,17 @@ class Settings(BaseSettings):
     bundle: Annotated[tuple[Path, ...], NoDecode] = Field(
         default_factory=lambda: (shipped_bundle(),), min_length=1, description="bundle folders to serve"
     )
+    precision: Precision = Field(
+        "auto", description="form of the cells: fp32, int8, or auto for the one that is faster here"
+    )
     listen: str = Field("127.0.0.1:50051", description="address of the gRPC services; port 0 takes a free one")
     metrics_listen: str = Field("127.0.0.1:9464", description="address of /metrics, /healthz and /readyz")
+    engine_threads: int = Field(
+        default_factory=lambda: max(1, min((os.cpu_count() or 1) - 1, 4)),
+        ge=1,
+        le=36,
+        description="engines side by side, each on a thread; by default one core less than there are, at most 4",
+    )
     max_sessions: int = Field(4096, ge=1, le=10_000_000, description="sessions a bundle holds")
     max_streams: int = Field(1024, ge=1, le=100_000, description="streams a bundle holds, running, waiting or resting")
     max_rows: int = Field(256, ge=1, le=4096, description="streams that run in one slice")

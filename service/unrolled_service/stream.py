@@ -10,7 +10,8 @@ from enum import Enum
 
 import numpy as np
 
-from unrolled_service.row import Delivery, Described, Row, Samples, Sink, Tokens
+from unrolled_service.program import Outcome
+from unrolled_service.row import Delivery, Described, Row, Sink, Tokens, describe
 from unrolled_service.sampling import Sampling
 from unrolled_service.session import Session
 from unrolled_service.stops import StopMatcher
@@ -135,17 +136,17 @@ class Stream(Row):
         first = max(len(self.forced) - 1, 0)
         return first, min(steps, first + self.generation.max_tokens - self.sampled)
 
-    def take(self, samples: Samples, first: int, end: int, now: float) -> Delivery | None:
+    def take(self, text: str, outcome: Outcome, i: int, first: int, end: int, now: float) -> Delivery | None:
         """Append the samples to the text; return what may be shown of it."""
         if self.session:
-            self._log.extend((samples.tokens[first:end] + self._vocabulary_size).tolist())
+            self._log.extend((outcome.tokens[first:end, i] + self._vocabulary_size).tolist())
         if self.generation.logprobs:
-            self._described += samples.describe(first, end, self.generation.logprobs)
+            self._described += describe(outcome, i, first, end, self.generation.logprobs)
         self.sampled += end - first
         if self.first_token_at is None:
             self.first_token_at = now
         self.last_tokens_at = now
-        shown, match = self._stops.feed(samples.text[first:end])
+        shown, match = self._stops.feed(text)
         if not match and self.sampled == self.generation.max_tokens:
             shown += self._stops.flush()
         is_last = match is not None or self.sampled == self.generation.max_tokens

@@ -28,7 +28,7 @@ LAYERS = (
     *("lane", "engine"),
     "outbox",
     *("tally", "metrics"),
-    "driver",
+    *("driver", "workers"),
     *("convert", "status"),
     *("rpc", "rpc.guard", "rpc.generation", "rpc.model", "rpc.session"),
     *("http", "server"),

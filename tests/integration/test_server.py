@@ -39,8 +39,9 @@ def wait_until(is_true: Callable[[], bool]) -> None:
         assert time.monotonic() < deadline, "waited too long"
 
 
-def test_64_concurrent_streams_give_what_each_seed_gives_alone(dice: Bundle) -> None:
-    with serving(dice) as server:
+@pytest.mark.parametrize("engine_threads", [1, 3])
+def test_64_concurrent_streams_give_what_each_seed_gives_alone(dice: Bundle, engine_threads: int) -> None:
+    with serving(dice, engine_threads=engine_threads) as server:
         with Client(server.address) as client:
             solo = [client.generate("hello", max_tokens=200, seed=seed).read() for seed in range(64)]
         before = metric(server, 'unrolled_tokens_total{model="dice",phase="generated"}')
@@ -196,6 +197,21 @@ def test_several_bundles_are_served_side_by_side(alphabet: Bundle, dice: Bundle)
         with client.session(model="dice", seed=4) as session:
             solo = client.generate("hello", max_tokens=20, model="dice", seed=4).read()
             assert session.generate("hello", max_tokens=20).read() == solo
+
+
+def test_sessions_stay_on_their_engine_and_are_listed_together(alphabet: Bundle) -> None:
+    with serving(alphabet, engine_threads=3, max_sessions=7) as server, Client(server.address) as client:
+        made = [client.create_session().id for _ in range(7)]
+
+        assert [session.id for session in client.list_sessions(page_size=2)] == made
+        assert sorted(session_id[-1] for session_id in made) == list("0001122")
+        for number, session_id in enumerate(made):
+            session = client.open_session(session_id)
+            text = session.generate("hello", max_tokens=10 + number).read() + session.generate(max_tokens=5).read()
+            assert text == greedy_text("hello", 15 + number)
+        for session_id in made:
+            client.delete_session(session_id)
+        assert metric(server, "unrolled_slots_in_use") == 0
 
 
 def test_two_servers_cannot_share_a_port(alphabet: Bundle) -> None:

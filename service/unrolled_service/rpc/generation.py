@@ -27,46 +27,51 @@ from unrolled_service.scoring import Score, Scoring
 from unrolled_service.settings import Settings
 from unrolled_service.stream import Finish, Generation
 from unrolled_service.vocabulary import Vocabulary
+from unrolled_service.workers import Workers
 
 
 class GenerationService(GenerationServiceServicer):
-    """Serves generations and scores from one engine."""
+    """Serves generations and scores."""
 
-    def __init__(self, engine: Engine, driver: Driver, metrics: Metrics, settings: Settings) -> None:
-        self._engine = engine
-        self._driver = driver
+    def __init__(self, workers: Workers, metrics: Metrics, settings: Settings) -> None:
+        self._workers = workers
         self._metrics = metrics
         self._settings = settings
 
     async def Generate(self, request: wire.GenerateRequest, context: grpc.aio.ServicerContext) -> None:
         """Stream a generation. However the call ends, the row is free within one slice."""
         arrived = time.monotonic()
-        model = await self._resolve(request)
-        vocabulary = self._engine.lane(model).bundle.vocabulary
+        session_id = read_session_id(request.session_id) if request.session_id else None
+        worker = self._workers.of_session(session_id) if session_id else self._workers.for_stream()
+        model = read_model(request.model)
+        if session_id and not model:
+            model = (await worker.driver.call(worker.engine.session, session_id)).model
+        vocabulary = worker.engine.lane(model).bundle.vocabulary
         generation = read_generation(request, vocabulary, self._settings)
-        claim = _Claim(self._engine)
+        claim = _Claim(worker.engine)
         try:
-            await self._driver.call(claim.open_stream, model, generation, arrived)
-            await self._relay(claim.outbox, vocabulary, context)
+            await worker.driver.call(claim.open_stream, model, generation, arrived)
+            await self._relay(claim.outbox, worker.driver, vocabulary, context)
         except asyncio.CancelledError:
-            self._driver.post(self._abandon, claim, "cancelled")
+            worker.driver.post(self._abandon, claim, "cancelled")
             raise
         except Exception:
-            self._driver.post(self._abandon, claim, "error")
+            worker.driver.post(self._abandon, claim, "error")
             raise
-        self._driver.post(claim.close)
+        worker.driver.post(claim.close)
 
     async def Score(self, request: wire.ScoreRequest, _: grpc.aio.ServicerContext) -> wire.ScoreResponse:
         """Score a text."""
+        worker = self._workers.for_stream()
         model = read_model(request.model)
-        vocabulary = self._engine.lane(model).bundle.vocabulary
+        vocabulary = worker.engine.lane(model).bundle.vocabulary
         scoring = read_scoring(request, vocabulary, self._settings)
-        claim = _Claim(self._engine)
+        claim = _Claim(worker.engine)
         try:
-            await self._driver.call(claim.open_scoring, model, scoring)
+            await worker.driver.call(claim.open_scoring, model, scoring)
             parcel = await claim.outbox.take()
         finally:
-            self._driver.post(claim.close)
+            worker.driver.post(claim.close)
         if parcel.error:
             raise parcel.error
         return write_score(cast(Score, parcel.finish), request.text, vocabulary)
@@ -77,15 +82,9 @@ class GenerationService(GenerationServiceServicer):
             self._metrics.count_broken_stream(claim.row.lane, end)
         claim.close()
 
-    async def _resolve(self, request: wire.GenerateRequest) -> str:
-        """Return the name of the bundle that the request is about; the session's if it names none."""
-        model = read_model(request.model)
-        if model or not request.session_id:
-            return model
-        session = await self._driver.call(self._engine.session, read_session_id(request.session_id))
-        return session.model
-
-    async def _relay(self, outbox: Outbox, vocabulary: Vocabulary, context: grpc.aio.ServicerContext) -> None:
+    async def _relay(
+        self, outbox: Outbox, driver: Driver, vocabulary: Vocabulary, context: grpc.aio.ServicerContext
+    ) -> None:
         """Write what the outbox gets until the finish; one write at a time."""
         limit_s = self._settings.stall_timeout_s
         while True:
@@ -93,7 +92,7 @@ class GenerationService(GenerationServiceServicer):
             try:
                 if parcel.text:
                     await outbox.write(context.write(write_chunk(parcel, vocabulary)), parcel.position, limit_s)
-                    self._driver.wake()
+                    driver.wake()
                 if parcel.error:
                     raise parcel.error
                 if parcel.finish:

@@ -6,14 +6,14 @@ from unrolled.v1 import model_pb2 as wire
 from unrolled.v1.model_pb2_grpc import ModelServiceServicer
 from unrolled_service.bundle import Bundle
 from unrolled_service.convert import read_model
-from unrolled_service.engine import Engine
+from unrolled_service.workers import Workers
 
 
 class ModelService(ModelServiceServicer):
-    """Describes the bundles of one engine; they do not change while it runs."""
+    """Describes the bundles, which are the same on every worker and do not change while they run."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, workers: Workers) -> None:
+        self._engine = next(iter(workers)).engine
 
     async def ListModels(self, _: wire.ListModelsRequest, __: grpc.aio.ServicerContext) -> wire.ListModelsResponse:
         """List all bundles."""

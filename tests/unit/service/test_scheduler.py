@@ -1,7 +1,7 @@
 import numpy as np
 
 from tests.support.loop import Reader
-from unrolled_service.row import Samples
+from unrolled_service.program import Outcome
 from unrolled_service.scheduler import Scheduler
 from unrolled_service.stream import Generation, Stream
 
@@ -25,9 +25,9 @@ def begun(stream: Stream) -> Stream:
 
 def give(stream: Stream, count: int) -> None:
     """Give a stream so many samples."""
-    nothing = np.empty(0, np.float32)
-    samples = Samples("x" * count, np.zeros(count, np.int64), nothing, nothing, np.empty(0, np.int64))
-    stream.take(samples, 0, count, 0.0)
+    nothing, none = np.empty(0, np.float32), np.empty(0, np.int64)
+    outcome = Outcome(np.zeros((count, 1), np.int64), [], nothing, nothing, none)
+    stream.take("x" * count, outcome, 0, 0, count, 0.0)
 
 
 def test_streams_wait_for_a_row_in_order() -> None:
