@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from unrolled_service.row import Row
 
 _REMEMBERED_EXPIRED = 65_536
+_DEADLINES_KEPT = 1024
 
 
 @dataclass(slots=True, eq=False)
@@ -105,6 +106,9 @@ class SessionTable:
     def remove(self, session: Session) -> None:
         """Forget a session."""
         del self._sessions[session.id]
+        if len(self._deadlines) > 2 * len(self._sessions) + _DEADLINES_KEPT:  # most are of sessions long gone
+            self._deadlines = [(each.expires, each.id) for each in self]
+            heapq.heapify(self._deadlines)
 
     def next_deadline(self) -> float | None:
         """Return the engine time at which ``expire`` has something to look at, or None."""

@@ -218,3 +218,19 @@ def test_two_servers_cannot_share_a_port(alphabet: Bundle) -> None:
     with serving(alphabet) as server:
         with pytest.raises(OSError, match="cannot listen"), serving(alphabet, listen=server.address):
             pass
+
+
+def test_a_drain_reaches_a_caller_that_has_stopped_reading(alphabet: Bundle) -> None:
+    with serving(alphabet, max_tokens=10**7, drain_grace_s=0.1) as server:
+        client = Client(server.address)
+        stream = client.generate("hello", max_tokens=10**7)
+        pieces = iter(stream)
+        next(pieces)
+        counted = -1.0
+        while counted != (now := metric(server, 'unrolled_tokens_total{model="alphabet",phase="generated"}')):
+            counted = now
+        wait_until(lambda: metric(server, "unrolled_streams_active") == 1)
+    with client, pytest.raises(Draining):
+        for _ in pieces:
+            pass
+    assert stream.text == greedy_text("hello", len(stream.text))
