@@ -73,6 +73,7 @@ def read_generation(request: wire.GenerateRequest, vocabulary: Vocabulary, setti
         expected_position=request.expected_position if request.HasField("expected_position") else None,
         logprobs=_read_logprobs(request.logprobs, vocabulary),
         resumed_tokens=request.resumed_tokens,
+        max_chunk_tokens=request.max_chunk_tokens,
     )
 
 

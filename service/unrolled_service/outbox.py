@@ -5,7 +5,7 @@ loop, but ``delivered`` is read by the engine's thread too.
 """
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
 from dataclasses import dataclass
 
 from unrolled_service.row import Delivery, Described
@@ -28,6 +28,14 @@ class Parcel:
     described: list[Described]
     finish: object
     error: Exception | None
+
+
+def split(parcel: Parcel, tokens: int) -> Iterator[Parcel]:
+    """Yield the text of a parcel in pieces of at most ``tokens`` tokens each; whole where that is 0."""
+    size = len(parcel.text)
+    for start in range(0, size, tokens or max(size, 1)):
+        end = min(start + (tokens or size), size)
+        yield Parcel(parcel.text[start:end], parcel.position - size + end, parcel.described[start:end], None, None)
 
 
 class Outbox:

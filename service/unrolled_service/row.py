@@ -120,6 +120,11 @@ class Row(ABC):
         """Steps until the last token that was asked for."""
 
     @property
+    def patience(self) -> int:
+        """Steps after which its caller wants news; 0 for no matter."""
+        return 0
+
+    @property
     def unread(self) -> int:
         """Characters handed to the sink that have not left for the caller."""
         return 0

@@ -79,12 +79,16 @@ class Scheduler:
 
         As many steps as fit the time budget, but not past the last token anybody wants. While a stream has
         no token yet, the slice ends at its first one, or after half the time if that is later: so the first
-        token leaves soon, and a crowd of newcomers does not cut everybody's slices to pieces.
+        token leaves soon, and a crowd of newcomers does not cut everybody's slices to pieces. A caller that
+        asks for small messages gets short slices, down to a quarter of the time where it shares them.
         """
         step_s = self._step_s.get(len(rows).bit_length(), _UNKNOWN_STEP_S)
         steps = min(int(self._slice_s / step_s), self._max_steps, max(row.steps_left for row in rows))
         to_first_token = min((len(row.forced) for row in rows if row.first_token_at is None), default=steps)
-        return max(1, min(steps, max(to_first_token, int(self._slice_s / 2 / step_s))))
+        steps = min(steps, max(to_first_token, int(self._slice_s / 2 / step_s)))
+        patience = min((row.patience for row in rows if row.patience), default=steps)
+        shared = int(self._slice_s / 4 / step_s) if len(rows) > 1 else 1
+        return max(1, min(steps, max(patience, shared)))
 
     def learn(self, rows: int, steps: int, run_s: float) -> None:
         """Take in how long a slice ran; the estimate is kept per power of two of the rows."""

@@ -38,6 +38,7 @@ class Generation:
         expected_position: position the session must have; None for any.
         logprobs: how many of the most probable tokens to describe beside each chosen one; 0 describes nothing.
         resumed_tokens: how many tokens at the end of the prompt a broken call had generated.
+        max_chunk_tokens: most tokens that a message carries; 0 for no limit.
     """
 
     prompt: Tokens
@@ -49,6 +50,7 @@ class Generation:
     expected_position: int | None = None
     logprobs: int = 0
     resumed_tokens: int = 0
+    max_chunk_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,11 @@ class Stream(Row):
     def steps_left(self) -> int:
         """Steps until the last token that was asked for."""
         return max(len(self.forced) - 1, 0) + self.generation.max_tokens - self.sampled
+
+    @property
+    def patience(self) -> int:
+        """Steps after which its caller wants news; 0 for no matter."""
+        return self.generation.max_chunk_tokens
 
     @property
     def unread(self) -> int:

@@ -58,6 +58,21 @@ def test_64_concurrent_streams_give_what_each_seed_gives_alone(dice: Bundle, eng
     assert counted == 64 * 200
 
 
+@pytest.mark.parametrize("size", [1, 3])
+def test_a_caller_gets_pieces_as_small_as_it_asks_for(alphabet: Bundle, size: int) -> None:
+    with serving(alphabet) as server, Client(server.address) as client:
+        with client.generate("hello", max_tokens=50, max_chunk_tokens=size, logprobs=1) as stream:
+            chunks = list(stream.chunks())
+
+    assert "".join(chunk.text for chunk in chunks) == greedy_text("hello", 50)
+    assert max(len(chunk.text) for chunk in chunks) <= size
+    assert all(len(chunk.logprobs) == len(chunk.text) for chunk in chunks)
+    assert chunks[-1].position == 55
+    assert [chunk.position for chunk in chunks] == [
+        5 + sum(len(c.text) for c in chunks[: i + 1]) for i in range(len(chunks))
+    ]
+
+
 def test_a_session_goes_on_from_call_to_call(alphabet: Bundle) -> None:
     with serving(alphabet) as server, Client(server.address) as client, client.session() as session:
         text = session.generate("hello", max_tokens=15).read() + session.generate(max_tokens=25).read()

@@ -43,7 +43,7 @@ class ScoreResponse(_message.Message):
     def __init__(self, logprob: _Optional[float] = ..., tokens: _Optional[int] = ..., nats_per_token: _Optional[float] = ..., bits_per_token: _Optional[float] = ..., logprobs: _Optional[_Iterable[_Union[TokenLogprobs, _Mapping]]] = ...) -> None: ...
 
 class GenerateRequest(_message.Message):
-    __slots__ = ("model", "session_id", "prompt", "max_tokens", "sampling", "stop", "seed", "logprobs", "expected_position", "resumed_tokens")
+    __slots__ = ("model", "session_id", "prompt", "max_tokens", "sampling", "stop", "seed", "logprobs", "expected_position", "resumed_tokens", "max_chunk_tokens")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     PROMPT_FIELD_NUMBER: _ClassVar[int]
@@ -54,6 +54,7 @@ class GenerateRequest(_message.Message):
     LOGPROBS_FIELD_NUMBER: _ClassVar[int]
     EXPECTED_POSITION_FIELD_NUMBER: _ClassVar[int]
     RESUMED_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    MAX_CHUNK_TOKENS_FIELD_NUMBER: _ClassVar[int]
     model: str
     session_id: str
     prompt: str
@@ -64,7 +65,8 @@ class GenerateRequest(_message.Message):
     logprobs: int
     expected_position: int
     resumed_tokens: int
-    def __init__(self, model: _Optional[str] = ..., session_id: _Optional[str] = ..., prompt: _Optional[str] = ..., max_tokens: _Optional[int] = ..., sampling: _Optional[_Union[Sampling, _Mapping]] = ..., stop: _Optional[_Iterable[str]] = ..., seed: _Optional[int] = ..., logprobs: _Optional[int] = ..., expected_position: _Optional[int] = ..., resumed_tokens: _Optional[int] = ...) -> None: ...
+    max_chunk_tokens: int
+    def __init__(self, model: _Optional[str] = ..., session_id: _Optional[str] = ..., prompt: _Optional[str] = ..., max_tokens: _Optional[int] = ..., sampling: _Optional[_Union[Sampling, _Mapping]] = ..., stop: _Optional[_Iterable[str]] = ..., seed: _Optional[int] = ..., logprobs: _Optional[int] = ..., expected_position: _Optional[int] = ..., resumed_tokens: _Optional[int] = ..., max_chunk_tokens: _Optional[int] = ...) -> None: ...
 
 class Sampling(_message.Message):
     __slots__ = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty", "logit_bias")

@@ -21,7 +21,7 @@ from unrolled_service.driver import Driver
 from unrolled_service.engine import Engine
 from unrolled_service.errors import ReaderStalled
 from unrolled_service.metrics import Metrics
-from unrolled_service.outbox import Outbox
+from unrolled_service.outbox import Outbox, split
 from unrolled_service.row import Row
 from unrolled_service.scoring import Score, Scoring
 from unrolled_service.settings import Settings
@@ -51,7 +51,7 @@ class GenerationService(GenerationServiceServicer):
         claim = _Claim(worker.engine)
         try:
             await worker.driver.call(claim.open_stream, model, generation, arrived)
-            await self._relay(claim.outbox, worker.driver, vocabulary, context)
+            await self._relay(claim.outbox, worker.driver, vocabulary, request.max_chunk_tokens, context)
         except asyncio.CancelledError:
             worker.driver.post(self._abandon, claim, "cancelled")
             raise
@@ -83,15 +83,20 @@ class GenerationService(GenerationServiceServicer):
         claim.close()
 
     async def _relay(
-        self, outbox: Outbox, driver: Driver, vocabulary: Vocabulary, context: grpc.aio.ServicerContext
+        self,
+        outbox: Outbox,
+        driver: Driver,
+        vocabulary: Vocabulary,
+        chunk_tokens: int,
+        context: grpc.aio.ServicerContext,
     ) -> None:
         """Write what the outbox gets until the finish; one write at a time."""
         limit_s = self._settings.stall_timeout_s
         while True:
             parcel = await outbox.take()
             try:
-                if parcel.text:
-                    await outbox.write(context.write(write_chunk(parcel, vocabulary)), parcel.position, limit_s)
+                for piece in split(parcel, chunk_tokens):
+                    await outbox.write(context.write(write_chunk(piece, vocabulary)), piece.position, limit_s)
                     driver.wake()
                 if parcel.error:
                     raise parcel.error

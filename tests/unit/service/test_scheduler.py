@@ -11,8 +11,8 @@ def make_scheduler(**options: float) -> Scheduler:
     return Scheduler(**values)  # type: ignore[arg-type]
 
 
-def make_stream(prompt: int = 1, max_tokens: int = 1000) -> Stream:
-    generation = Generation(np.zeros(prompt, np.int64), max_tokens)
+def make_stream(prompt: int = 1, max_tokens: int = 1000, max_chunk_tokens: int = 0) -> Stream:
+    generation = Generation(np.zeros(prompt, np.int64), max_tokens, max_chunk_tokens=max_chunk_tokens)
     return Stream(generation, Reader(), lane="", vocabulary_size=26, session=None, slot=0, seed=0, arrived=0.0)
 
 
@@ -79,6 +79,17 @@ def test_a_first_token_is_not_kept_waiting() -> None:
     assert scheduler.steps([old, make_stream(prompt=1)]) == 10  # half the time
     assert scheduler.steps([old, make_stream(prompt=13)]) == 13  # its first token
     assert scheduler.steps([old, make_stream(prompt=50)]) == 20
+
+
+def test_a_caller_in_a_hurry_gets_short_slices() -> None:
+    scheduler = make_scheduler()
+    for size in (1, 2):
+        for _ in range(100):
+            scheduler.learn(size, 10, 0.005)
+    hurried = begun(make_stream(max_chunk_tokens=1))
+
+    assert scheduler.steps([hurried]) == 1
+    assert scheduler.steps([begun(make_stream()), hurried]) == 5  # a quarter of the time
 
 
 def test_a_stream_rests_while_its_reader_is_behind() -> None:

@@ -60,6 +60,7 @@ class GenerateOptions(TypedDict, total=False):
     expected_position: position that the session must have for the call to act.
     logprobs: how many of the most probable tokens to describe beside each chosen one, at most 20.
     resumed_tokens: how many tokens at the end of the prompt a call that broke off had generated.
+    max_chunk_tokens: most tokens that a piece carries; 1 gives each character by itself, at the price of throughput.
     timeout: seconds that the whole stream may take; unlimited otherwise.
     """
 
@@ -78,6 +79,7 @@ class GenerateOptions(TypedDict, total=False):
     expected_position: int | None
     logprobs: int | None
     resumed_tokens: int | None
+    max_chunk_tokens: int | None
     timeout: float | None
 
 
@@ -93,6 +95,7 @@ def generate(
     expected_position: int | None = None,
     logprobs: int | None = None,
     resumed_tokens: int | None = None,
+    max_chunk_tokens: int | None = None,
     timeout: float | None = None,
     **choices: Any,
 ) -> GenerateCall:
@@ -118,6 +121,7 @@ def generate(
             logprobs=logprobs,
             expected_position=expected_position,
             resumed_tokens=resumed_tokens,
+            max_chunk_tokens=max_chunk_tokens,
         ),
         timeout=timeout,
     )
