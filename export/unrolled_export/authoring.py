@@ -1,10 +1,11 @@
 """A bundle from an author's own cell: the one way by which bundles come into being.
 
 1. The module is traced as one time step and cleaned to a reproducible graph.
-2. The manifest goes into the graph's metadata.
-3. The graph in onnxruntime is compared with the module, and with any other oracle.
-4. The golden run is recorded, and its tokens compared too.
-5. The folder appears, complete.
+2. The graph in onnxruntime is compared with the module, and with any other oracle.
+3. The golden run is recorded, and its tokens compared too.
+4. Variants are made from the graph, measured against it, and given golden runs of their own.
+5. The manifest goes into the metadata of every graph.
+6. The folder appears, complete.
 """
 
 from __future__ import annotations
@@ -31,10 +32,11 @@ from unrolled_export.manifest import (
 )
 from unrolled_export.parity import Reading, check_logits, check_tokens, stepped
 from unrolled_export.replay import Cell
+from unrolled_export.variant import Recipe, make_form
 
 CARD_FILE = "README.md"
-CardWriter = Callable[[Manifest, Golden, Cell, int], str]
-"""Writes the model card from the manifest, the golden run, the cell and its size in bytes."""
+CardWriter = Callable[[Manifest, Golden, Cell, Mapping[str, int]], str]
+"""Writes the model card from the manifest, the golden run, the cell and the sizes of the bundle's files in bytes."""
 
 
 def export_cell(
@@ -49,6 +51,7 @@ def export_cell(
     evaluation: Evaluation | None = None,
     prompts: Sequence[Sequence[int]] = ((0,),),
     oracles: Mapping[str, Reading] | None = None,
+    variants: Sequence[Recipe] = (),
     write_card: CardWriter | None = None,
     extra_files: Mapping[str, bytes] | None = None,
     force: bool = False,
@@ -67,6 +70,7 @@ def export_cell(
         evaluation: a measurement on held-out text, if there is one.
         prompts: token sequences that the golden run may begin with.
         oracles: further implementations to compare with, by the name an error should give them.
+        variants: further forms of the cell, see `quantisation`.
         write_card: writes README.md; a short card where omitted.
         extra_files: files beside the bundle's own, outside its identity.
         force: replace a bundle that is there.
@@ -75,7 +79,8 @@ def export_cell(
         The manifest as written.
 
     Raises:
-        CellError: the module does not keep the contract or does not export to the same numbers.
+        CellError: the module does not keep the contract or does not export to the same numbers, or a variant
+            loses too much.
         BundleError: the name, the vocabulary, the states or the place will not do.
         OSError: the folder cannot be written.
     """
@@ -94,17 +99,23 @@ def export_cell(
     parse_manifest(to_pretty_json(manifest))
     module.eval()
     graph = trace_cell(module, states, len(vocabulary))
-    attach_metadata(graph, {METADATA_KEY: to_compact_json(manifest)})
-    content = to_bytes(graph)
-    cell = Cell(content, states)
+    cell = Cell(to_bytes(graph), states)
     compared = {"the module": stepped(module, states), **(oracles or {})}
     check_logits(cell, compared, len(vocabulary))
     golden = record_golden(cell, prompts)
     check_tokens(golden, compared)
-    files = {CELL_FILE: content, GOLDEN_FILE: to_pretty_json(golden)}
+    forms = [make_form(recipe, graph, states, prompts) for recipe in variants]
+    manifest.variants.extend(form.variant for form in forms)
+    graphs = {CELL_FILE: graph} | {form.variant.cell: form.graph for form in forms}
+    runs = {GOLDEN_FILE: golden} | {form.variant.golden: form.golden for form in forms}
+    for model in graphs.values():
+        attach_metadata(model, {METADATA_KEY: to_compact_json(manifest)})
+    files = {file: to_bytes(model) for file, model in graphs.items()}
+    files |= {file: to_pretty_json(run) for file, run in runs.items()}
+    parse_manifest(to_pretty_json(manifest))
     for file, data in files.items():
         manifest.files[file] = digest(data)
-    card = (write_card or _short_card)(manifest, golden, cell, len(content))
+    card = (write_card or _short_card)(manifest, golden, cell, {file: len(data) for file, data in files.items()})
     files |= {MANIFEST_FILE: to_pretty_json(manifest), CARD_FILE: card.encode(), **(extra_files or {})}
     write_bundle(output, files, force=force)
     return manifest
@@ -116,5 +127,6 @@ def _count(module: nn.Module) -> Architecture:
     )
 
 
-def _short_card(manifest: Manifest, _golden: Golden, _cell: Cell, size_bytes: int) -> str:
-    return f"# {manifest.name}\n\n{manifest.description}\n\ncell.onnx: {size_bytes:,} bytes.\n"
+def _short_card(manifest: Manifest, _golden: Golden, _cell: Cell, sizes: Mapping[str, int]) -> str:
+    lines = "".join(f"- {file}: {sizes[file]:,} bytes\n" for file in sorted(sizes) if file.endswith(".onnx"))
+    return f"# {manifest.name}\n\n{manifest.description}\n\n{lines}"

@@ -20,6 +20,7 @@ FORMAT = 1
 METADATA_KEY = "unrolled.manifest"
 MANIFEST_FILE, CELL_FILE, GOLDEN_FILE = "manifest.json", "cell.onnx", "golden.json"
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}")
+PRECISION = re.compile(r"[a-z][a-z0-9]{0,15}")
 FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -71,25 +72,36 @@ def parse_manifest(content: bytes) -> Manifest:
     for state in manifest.states:
         if state.dtype != "float32" or not state.shape or 0 in state.shape:
             raise BundleError(f"{MANIFEST_FILE}: state {state.input} must be float32 of a fixed shape")
+    _check_variants(manifest)
     for name, digest in manifest.files.items():
         if not FILE_NAME.fullmatch(name) or not SHA256.fullmatch(digest):
             raise BundleError(f"{MANIFEST_FILE}: files has {name!r}: {digest!r}, not a file name and a sha256")
     return manifest
 
 
-def parse_golden(content: bytes, vocabulary_size: int) -> Golden:
-    """Read golden.json.
+def parse_golden(content: bytes, vocabulary_size: int, name: str = GOLDEN_FILE) -> Golden:
+    """Read golden.json, or that of a variant, called `name`.
 
     Raises:
         BundleError: not JSON, an unknown or ill-typed field, or a token outside the vocabulary.
     """
-    golden = _parse(content, Golden(), GOLDEN_FILE)
+    golden = _parse(content, Golden(), name)
     tokens = [*golden.prompt, *golden.greedy, *golden.sampled]
     if not golden.prompt or not golden.greedy or not golden.sampled or max(tokens) >= vocabulary_size:
-        raise BundleError(f"{GOLDEN_FILE}: a prompt, greedy and sampled tokens below {vocabulary_size} are needed")
+        raise BundleError(f"{name}: a prompt, greedy and sampled tokens below {vocabulary_size} are needed")
     if len(golden.logits) != vocabulary_size or not 0 < golden.tolerance < 1:
-        raise BundleError(f"{GOLDEN_FILE}: {vocabulary_size} logits and a tolerance between 0 and 1 are needed")
+        raise BundleError(f"{name}: {vocabulary_size} logits and a tolerance between 0 and 1 are needed")
     return golden
+
+
+def _check_variants(manifest: Manifest) -> None:
+    precisions = ["fp32", *(variant.precision for variant in manifest.variants)]
+    if len(set(precisions)) != len(precisions) or not all(map(PRECISION.fullmatch, precisions)):
+        raise BundleError(f"{MANIFEST_FILE}: every variant needs a precision of its own, not {precisions[1:]}")
+    files = [name for variant in manifest.variants for name in (variant.cell, variant.golden)]
+    own = {MANIFEST_FILE, CELL_FILE, GOLDEN_FILE}
+    if len({*own, *files}) != len(own) + len(files) or not all(map(FILE_NAME.fullmatch, files)):
+        raise BundleError(f"{MANIFEST_FILE}: every variant needs a cell and a golden file of its own, not {files}")
 
 
 def _parse(content: bytes, message: AnyMessage, name: str) -> AnyMessage:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from torch import Tensor
 
 from unrolled.v1.bundle_pb2 import Architecture, Evaluation, Manifest, State
 from unrolled_export.authoring import export_cell
 from unrolled_export.card import ModelCard
+from unrolled_export.held_out import choose_text
 from unrolled_export.parity import Reading
+from unrolled_export.quantisation import PRECISION, quantise_cell
 from unrolled_export.step import CharacterStep
 from unrolled_export.trained import Trained, read_trained
+from unrolled_export.variant import ACCEPTED_LOSS, Recipe
 
 PROMPT_LENGTH = 16
 PROMPTS = 8
@@ -25,13 +30,30 @@ def publish(
     name: str,
     description: str = "",
     licence: str = "not stated",
+    precision: Literal["fp32", "int8"] = "fp32",
+    text: Path | None = None,
+    accepted_loss: float = ACCEPTED_LOSS,
     force: bool = False,
 ) -> Manifest:
     """Export the model of `checkpoint`, a file or the folder of a run, to the bundle `output`.
 
+    Args:
+        checkpoint: what was trained.
+        output: the bundle's folder, made here.
+        name: what callers will ask for.
+        description: one line for people; the kind and size of the model where omitted.
+        licence: licence of the weights, in words.
+        precision: "int8" adds that variant to fp32.
+        text: the text of the training, to measure the variant on its held-out part; where omitted, what the
+            checkpoint has of it.
+        accepted_loss: how much worse than fp32 the variant may be, in nats per character.
+        force: replace a bundle that is there.
+
     Raises:
-        CheckpointError: there is no trained model.
-        CellError: the exported cell differs from PyTorch's; nothing is left behind.
+        CheckpointError: there is no trained model, or `text` is not the one it was trained on.
+        CorpusError: `text` cannot be read.
+        CellError: the exported cell differs from PyTorch's, or the variant loses too much; nothing is left
+            behind.
         BundleError: the name or the place will not do.
     """
     trained = read_trained(checkpoint)
@@ -45,12 +67,19 @@ def publish(
         return logits
 
     oracles: dict[str, Reading] = {f"torch.nn.{type(model.recurrence).__name__}": read}
+    states = [
+        State(input=state, output=f"new_{state}", dtype="float32", shape=[config.hidden])
+        for state in config.state_names
+    ]
+    variants = []
+    if precision == PRECISION:
+        # A hidden state is an output of tanh, a share of one, or a mean of several; a memory c is not bounded.
+        hidden = [state for state in states if state.input.startswith("h")]
+        quantise = partial(quantise_cell, bounded=hidden)
+        variants.append(Recipe(PRECISION, quantise, choose_text(trained, text), accepted_loss))
     return export_cell(
         CharacterStep(model),
-        states=[
-            State(input=state, output=f"new_{state}", dtype="float32", shape=[config.hidden])
-            for state in config.state_names
-        ],
+        states=states,
         vocabulary=list(trained.vocabulary.characters),
         name=name,
         output=output,
@@ -65,6 +94,7 @@ def publish(
         evaluation=_evaluation(trained),
         prompts=_prompts(trained),
         oracles=oracles,
+        variants=variants,
         write_card=ModelCard(trained, licence, "curve.png" in curve),
         extra_files=curve,
         force=force,

@@ -14,13 +14,15 @@ those of a layer's input and of its recurrence, are one product of the two state
 a cell must be the same cell on all of them.
 
 What stays fp32: everything elementwise, the table of the first layer, states at the step's border, and a
-product that is itself an output of the graph (the decoder), where an error is never averaged out.
+product that is itself an output of the graph: in 8 bits the decoder gains no measurable time and costs
+0.0001 nats per character.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import onnx
@@ -59,9 +61,9 @@ def quantise_cell(cell: onnx.ModelProto, bounded: Collection[State]) -> onnx.Mod
     model.CopyFrom(cell)
     graph = model.graph
     del model.metadata_props[:], graph.node[:], graph.initializer[:]
-    for index, node in enumerate(writer.nodes):
-        node.name = f"{node.op_type}_{index}"
     graph.node.extend(writer.nodes)
+    for index, node in enumerate(graph.node):
+        node.name = f"{node.op_type}_{index}"
     used = {name for node in writer.nodes for name in node.input}
     kept = [tensor for tensor in cell.graph.initializer if tensor.name in used]
     graph.initializer.extend([*kept, *writer.constants])
@@ -157,6 +159,6 @@ class _Writer:
         self.constants.append(numpy_helper.from_array(value, name))
         return name
 
-    def _add(self, op: str, inputs: list[str], output: str, **attributes: int) -> str:
+    def _add(self, op: str, inputs: list[str], output: str, **attributes: Any) -> str:
         self.nodes.append(helper.make_node(op, inputs, [output], **attributes))
         return output

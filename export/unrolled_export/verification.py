@@ -5,7 +5,7 @@ Every file is read once; what was hashed is what is parsed and run. No external 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -76,44 +76,60 @@ def verify_bundle(folder: Path) -> Verification:
     verification = Verification()
     content: dict[str, bytes] = {}
     manifest = Manifest()
-    golden = Golden()
-    model = onnx.ModelProto()
 
     def read_manifest() -> str:
         data = read_bundle_file(folder, MANIFEST_FILE)
         verification.identity = digest(data)
         manifest.CopyFrom(parse_manifest(data))
-        missing = {CELL_FILE, GOLDEN_FILE} - set(manifest.files)
+        named = {name for variant in manifest.variants for name in (variant.cell, variant.golden)}
+        missing = {CELL_FILE, GOLDEN_FILE, *named} - set(manifest.files)
         if missing:
             raise BundleError(f"{MANIFEST_FILE}: files does not name {', '.join(sorted(missing))}")
-        return f"{manifest.name}, {len(manifest.vocabulary)} tokens, {len(manifest.states)} states"
-
-    def read_golden() -> str:
-        golden.CopyFrom(parse_golden(content[GOLDEN_FILE], len(manifest.vocabulary)))
-        return f"{len(golden.prompt)} + {len(golden.greedy)} greedy, {len(golden.sampled)} sampled tokens"
+        precisions = "".join(f", {variant.precision}" for variant in manifest.variants)
+        return f"{manifest.name}, {len(manifest.vocabulary)} tokens, {len(manifest.states)} states, fp32{precisions}"
 
     if not verification.make(MANIFEST_FILE, read_manifest):
         return verification
     for name, wanted in sorted(manifest.files.items()):
         verification.make(f"{name} checksum", partial(_check_digest, folder, name, wanted, content))
-    if CELL_FILE in content and verification.make("graph", lambda: _read_graph(content[CELL_FILE], manifest, model)):
-        verification.make("manifest in the graph", lambda: _check_metadata(model, manifest))
-    else:
-        return verification
-    if not (GOLDEN_FILE in content and verification.make(GOLDEN_FILE, read_golden)):
-        return verification
+    cells = {"": (CELL_FILE, GOLDEN_FILE)}
+    cells |= {f"{variant.precision} ": (variant.cell, variant.golden) for variant in manifest.variants}
+    for prefix, files in cells.items():
+        _verify_cell(verification, prefix, files, content, manifest)
+    return verification
+
+
+def _verify_cell(
+    verification: Verification,
+    prefix: str,
+    files: tuple[str, str],
+    content: Mapping[str, bytes],
+    manifest: Manifest,
+) -> None:
+    """Check a cell and its golden run, as far as their two files are whole and thus in `content`."""
+    cell_file, golden_file = files
+    model, golden = onnx.ModelProto(), Golden()
+
+    def read_golden() -> str:
+        golden.CopyFrom(parse_golden(content[golden_file], len(manifest.vocabulary), golden_file))
+        return f"{len(golden.prompt)} + {len(golden.greedy)} greedy, {len(golden.sampled)} sampled tokens"
 
     def check_logits() -> str:
-        return _check_logits(Cell(content[CELL_FILE], manifest.states), golden)
+        return _check_logits(Cell(content[cell_file], manifest.states), golden)
 
-    if not verification.make("golden logits", check_logits):
-        return verification
-    cell = Cell(content[CELL_FILE], manifest.states)
-    verification.make("golden greedy run", lambda: _check_run(cell, golden, list(golden.greedy), GREEDY))
-    verification.make(
-        "golden sampled run", lambda: _check_run(cell, golden, list(golden.sampled), Drawing(golden.seed))
-    )
-    return verification
+    if not (
+        cell_file in content
+        and verification.make(f"{prefix}graph", lambda: _read_graph(content[cell_file], cell_file, manifest, model))
+    ):
+        return
+    verification.make(f"{prefix}manifest in the graph", lambda: _check_metadata(model, manifest))
+    if not (golden_file in content and verification.make(golden_file, read_golden)):
+        return
+    if not verification.make(f"{prefix}golden logits", check_logits):
+        return
+    cell = Cell(content[cell_file], manifest.states)
+    for name, tokens, drawing in (("greedy", golden.greedy, GREEDY), ("sampled", golden.sampled, Drawing(golden.seed))):
+        verification.make(f"{prefix}golden {name} run", partial(_check_run, cell, golden, list(tokens), drawing))
 
 
 def _check_digest(folder: Path, name: str, wanted: str, content: dict[str, bytes]) -> str:
@@ -125,13 +141,13 @@ def _check_digest(folder: Path, name: str, wanted: str, content: dict[str, bytes
     return f"sha256 {found[:16]}…, {len(data):,} bytes"
 
 
-def _read_graph(content: bytes, manifest: Manifest, model: onnx.ModelProto) -> str:
+def _read_graph(content: bytes, name: str, manifest: Manifest, model: onnx.ModelProto) -> str:
     try:
         model.ParseFromString(content)
         check_weights(model)
         onnx.checker.check_model(model)
     except (DecodeError, onnx.checker.ValidationError) as error:
-        raise BundleError(f"{CELL_FILE} is not a valid graph: {str(error).strip().splitlines()[0]}") from error
+        raise BundleError(f"{name} is not a valid graph: {str(error).strip().splitlines()[0]}") from error
     return check_interface(model, manifest)
 
 

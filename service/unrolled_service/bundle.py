@@ -170,6 +170,9 @@ def _check_manifest(folder: Path, manifest: Manifest) -> None:
         "vocabulary has a token that is not one character": any(len(token) != 1 for token in manifest.vocabulary),
         "vocabulary has a token twice": len(set(manifest.vocabulary)) < len(manifest.vocabulary),
         "states has none": not manifest.states,
+        "variants has a file that is not beside the manifest": any(
+            Path(name).name != name for form in manifest.variants for name in (form.cell, form.golden)
+        ),
         "states has a dtype other than float32": any(state.dtype != "float32" for state in manifest.states),
     }
     for fault, is_present in faults.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -25,18 +25,51 @@ if TYPE_CHECKING:
     show_default=True,
     help="Licence of the weights, for the card.",
 )
+@click.option(
+    "--precision",
+    type=click.Choice(["fp32", "int8"]),
+    default="fp32",
+    show_default=True,
+    help="int8 adds a smaller, faster variant.",
+)
+@click.option(
+    "--text",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Text of the training, to measure int8 on.  [default: what the checkpoint has]",
+)
+@click.option(
+    "--accept-loss",
+    type=click.FloatRange(0),
+    metavar="NATS",
+    help="How much int8 may lose per character.  [default: 0.01]",
+)
 @click.option("--force", is_flag=True, help="Replace the bundle that is there.")
-def export(*, checkpoint: Path, output: Path, name: str | None, description: str, licence: str, force: bool) -> None:
+def export(
+    *,
+    checkpoint: Path,
+    output: Path,
+    name: str | None,
+    description: str,
+    licence: str,
+    precision: Literal["fp32", "int8"],
+    text: Path | None,
+    accept_loss: float | None,
+    force: bool,
+) -> None:
     """Export CHECKPOINT, a run's folder or its best.pt, to a bundle.
 
-    The cell is compared with PyTorch before anything is written.
+    The cell is compared with PyTorch, and int8 with fp32, before anything is written.
     """
+    for option, value in (("--text", text), ("--accept-loss", accept_loss)):
+        if value is not None and precision == "fp32":
+            raise click.UsageError(f"{option} goes with --precision int8")
     from rich.console import Console  # noqa: PLC0415
 
     console = Console(highlight=False)
     with failures_told():
         with console.status("exporting and comparing with PyTorch"):
             from unrolled_export.publication import publish  # noqa: PLC0415
+            from unrolled_export.variant import ACCEPTED_LOSS  # noqa: PLC0415
 
             manifest = publish(
                 checkpoint,
@@ -44,6 +77,9 @@ def export(*, checkpoint: Path, output: Path, name: str | None, description: str
                 name=output.resolve().name if name is None else name,
                 description=description,
                 licence=licence,
+                precision=precision,
+                text=text,
+                accepted_loss=ACCEPTED_LOSS if accept_loss is None else accept_loss,
                 force=force,
             )
         _conclude(manifest, output)
@@ -66,6 +102,9 @@ def _conclude(manifest: Manifest, output: Path) -> None:
     table.add_row("parameters", f"{architecture.parameters:,}")
     if manifest.HasField("evaluation"):
         table.add_row("held out", f"{manifest.evaluation.nats_per_char:.4f} nats/char")
+    for variant in manifest.variants:
+        loss = variant.evaluation.nats_per_char - variant.baseline.nats_per_char
+        table.add_row(variant.precision, f"{variant.evaluation.nats_per_char:.4f} nats/char, {loss:+.4f} against fp32")
     table.add_row("identity", digest((output / MANIFEST_FILE).read_bytes()))
     console.print(table)
     console.print(f"\n[green]equal to PyTorch.[/] Next: [bold]unrolled serve --bundle {output}[/]", soft_wrap=True)

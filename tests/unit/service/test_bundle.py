@@ -84,6 +84,10 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "long token": (lambda f: edit(f, lambda m: m.update(vocabulary=["ab", "c"])), r"not one character"),
     "no states": (lambda f: edit(f, lambda m: m.update(states=[])), r"states has none"),
     "other dtype": (lambda f: edit(f, lambda m: m["states"][0].update(dtype="float16")), r"dtype"),
+    "file elsewhere": (
+        lambda f: edit(f, lambda m: m.update(variants=[{"precision": "int8", "cell": "../x", "golden": "y"}])),
+        r"not beside the manifest",
+    ),
     "no checksum": (lambda f: edit(f, lambda m: m["files"].pop("cell.onnx")), r"manifest says nothing"),
     "flipped cell": (lambda f: flip(f, "cell.onnx"), r"cell\.onnx: sha256 is"),
     "flipped golden": (lambda f: flip(f, "golden.json"), r"golden\.json: sha256 is"),

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,6 @@ from unrolled_service.sampling import Sampling
 from unrolled_service.settings import Precision, Settings
 
 V, H = 9, 32
-Edit = Callable[[dict[str, Any]], object]
 
 
 def add_variant(folder: Path, cell: bytes, golden: bytes) -> None:
@@ -90,7 +89,7 @@ def test_auto_takes_what_is_clearly_faster(
     ]
 
 
-def test_auto_measures_every_form(folder: Path) -> None:
+def test_auto_measures_every_form() -> None:
     states = (StateSpec("h0", "new_h0", (1,), 0.0),)
     programs = {name: Program(make_cell(26, 60.0), states, 26) for name in ("fp32", "int8")}
     seconds = module.time_programs(programs, states)
@@ -209,7 +208,7 @@ def test_operators_see_what_is_served(folder: Path) -> None:
 def test_the_setting_is_one_of_three() -> None:
     assert Settings().precision == "auto"
     with pytest.raises(ValueError, match="precision"):
-        Settings(precision="int4")  # type: ignore[arg-type]
+        Settings(precision="int4")
 
 
 def test_the_golden_file_of_a_variant_is_json(folder: Path) -> None:
