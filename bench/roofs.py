@@ -47,7 +47,7 @@ def program_loop(bundle_folder: Path, rows: int, seconds: float) -> float:
     started = time.perf_counter()
     while time.perf_counter() < end:
         batch = Batch(token, forced, np.full(rows, steps + 1), seed, sampling)
-        tokens, states = bundle.program.run(batch, states)
-        token = tokens[-1]
+        outcome = bundle.program.run(batch, states)
+        states, token = outcome.states, outcome.tokens[-1]
         steps += _STEPS
     return rows * steps / (time.perf_counter() - started)
