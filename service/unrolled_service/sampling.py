@@ -4,7 +4,7 @@ The parameters are applied inside the program (see ``graph``); here stand their 
 source of randomness: a uniform number that is a function of seed and position alone.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,10 @@ class Sampling:
         presence_penalty: subtracted from the logits of tokens generated before, -2 to 2.
         frequency_penalty: subtracted from a token's logit for each time it was generated, -2 to 2.
         logit_bias: pairs of a token and what is added to its logit.
+        numbers: derived once, as every slice asks: temperature, top_p, min_p and the three penalties.
+        truncates: derived: any token can be cut off.
+        penalizes: derived: the choice depends on what was fed and generated before.
+        adjusts: derived: the logits are changed before the temperature.
     """
 
     temperature: float = 1.0
@@ -35,33 +39,22 @@ class Sampling:
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
     logit_bias: tuple[tuple[int, float], ...] = ()
+    numbers: tuple[float, ...] = field(init=False, repr=False, compare=False)
+    truncates: bool = field(init=False, repr=False, compare=False)
+    penalizes: bool = field(init=False, repr=False, compare=False)
+    adjusts: bool = field(init=False, repr=False, compare=False)
 
-    @property
-    def numbers(self) -> tuple[float, ...]:
-        """The float parameters, in the order of the fields."""
-        return (
-            self.temperature,
-            self.top_p,
-            self.min_p,
-            self.repetition_penalty,
-            self.presence_penalty,
-            self.frequency_penalty,
-        )
-
-    @property
-    def truncates(self) -> bool:
-        """Whether any token can be cut off."""
-        return self.temperature > 0 and (self.top_k > 0 or self.top_p < 1.0 or self.min_p > 0.0)
-
-    @property
-    def penalizes(self) -> bool:
-        """Whether the choice depends on what was fed and generated before."""
-        return (self.repetition_penalty, self.presence_penalty, self.frequency_penalty) != (1.0, 0.0, 0.0)
-
-    @property
-    def adjusts(self) -> bool:
-        """Whether the logits are changed before the temperature."""
-        return self.penalizes or bool(self.logit_bias)
+    def __post_init__(self) -> None:
+        penalties = (self.repetition_penalty, self.presence_penalty, self.frequency_penalty)
+        penalizes = penalties != (1.0, 0.0, 0.0)
+        is_cut = self.top_k > 0 or self.top_p < 1.0 or self.min_p > 0.0
+        for name, value in (
+            ("numbers", (self.temperature, self.top_p, self.min_p, *penalties)),
+            ("truncates", self.temperature > 0 and is_cut),
+            ("penalizes", penalizes),
+            ("adjusts", penalizes or bool(self.logit_bias)),
+        ):
+            object.__setattr__(self, name, value)
 
 
 def uniform(seeds: NDArray[np.uint64], positions: NDArray[np.uint64]) -> NDArray[np.float32]:
