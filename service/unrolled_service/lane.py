@@ -97,8 +97,8 @@ class Lane:
         self._deliver(rows, outcome, done, *moments, step_s=(ran - gathered) / done.steps)
         delivered = time.perf_counter()
         self._settle(rows, slots, batch, outcome, generated, fed)
-        self.scheduler.learn(len(rows), done.steps, ran - gathered)
         settled = time.perf_counter()
+        self.scheduler.learn(len(rows), done.steps, ran - gathered, (gathered - started) + (settled - ran))
         marks = (started, chosen, gathered, ran, delivered, settled)
         done.stages_s = {name: marks[i + 1] - marks[i] for i, name in enumerate(STAGES)}
         return done

@@ -11,7 +11,9 @@ from itertools import chain
 from unrolled_service.row import Row
 
 _UNKNOWN_STEP_S = 0.0005
+_SHORTEST_STEP_S = 1e-7
 _LEARNING_RATE = 0.2
+_OVERHEAD_SHARE = 0.05
 
 
 class Scheduler:
@@ -33,6 +35,7 @@ class Scheduler:
         self._waiting: deque[Row] = deque()
         self._resting: list[Row] = []
         self._step_s: dict[int, float] = {}
+        self._overhead_s: dict[int, float] = {}
 
     def __len__(self) -> int:
         return len(self._running) + len(self._waiting) + len(self._resting)
@@ -77,24 +80,25 @@ class Scheduler:
     def steps(self, rows: Sequence[Row]) -> int:
         """Return K for a slice of these rows.
 
-        As many steps as fit the time budget, but not past the last token anybody wants. While a stream has
-        no token yet, the slice ends at its first one, or after half the time if that is later: so the first
-        token leaves soon, and a crowd of newcomers does not cut everybody's slices to pieces. A caller that
-        asks for small messages gets short slices, down to a quarter of the time where it shares them.
+        As many steps as fit the time budget, but not past the last token anybody wants. A slice ends early
+        where a stream gets its first token, or where a caller asked for news, but not so early that what a
+        slice costs beside its run is more than a twentieth of it: a crowd of newcomers, or one caller in a
+        hurry, does not cut everybody's slices to pieces.
         """
-        step_s = self._step_s.get(len(rows).bit_length(), _UNKNOWN_STEP_S)
+        size = len(rows).bit_length()
+        step_s = self._step_s.get(size, _UNKNOWN_STEP_S)
         steps = min(int(self._slice_s / step_s), self._max_steps, max(row.steps_left for row in rows))
-        to_first_token = min((len(row.forced) for row in rows if row.first_token_at is None), default=steps)
-        steps = min(steps, max(to_first_token, int(self._slice_s / 2 / step_s)))
-        patience = min((row.patience for row in rows if row.patience), default=steps)
-        shared = int(self._slice_s / 4 / step_s) if len(rows) > 1 else 1
-        return max(1, min(steps, max(patience, shared)))
+        first_tokens = (len(row.forced) for row in rows if row.first_token_at is None)
+        wanted = (row.patience for row in rows if row.patience)
+        early = min(chain(first_tokens, wanted), default=steps)
+        worthwhile = int(self._overhead_s.get(size, 0.0) / _OVERHEAD_SHARE / step_s) if len(rows) > 1 else 1
+        return max(1, min(steps, max(early, worthwhile)))
 
-    def learn(self, rows: int, steps: int, run_s: float) -> None:
-        """Take in how long a slice ran; the estimate is kept per power of two of the rows."""
+    def learn(self, rows: int, steps: int, run_s: float, overhead_s: float) -> None:
+        """Take in what a slice took: its run, and all beside it. Estimates are kept per power of two of the rows."""
         size = rows.bit_length()
-        known = self._step_s.get(size, run_s / steps)
-        self._step_s[size] = max(known + _LEARNING_RATE * (run_s / steps - known), 1e-7)
+        for known, seconds in ((self._step_s, max(run_s / steps, _SHORTEST_STEP_S)), (self._overhead_s, overhead_s)):
+            known[size] = known.get(size, seconds) + _LEARNING_RATE * (seconds - known.get(size, seconds))
 
     def settle(self) -> None:
         """Take the rows away from streams that are finished or too far ahead of their readers."""
