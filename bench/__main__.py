@@ -1,65 +1,122 @@
-"""``make bench``: the table, and build/bench.json."""
+"""``make bench``: the tables, the targets, and build/bench.json. ``--quick`` measures less, for development."""
 
+import argparse
 import json
-from dataclasses import asdict
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from bench.cells import make_bundle
-from bench.roofs import program_loop, stock_loop
-from bench.served import measure
+from bench.cells import PRECISIONS, Shape, make_bundle
+from bench.processes import running_null_server
+from bench.report import make_tables
+from bench.roofs import make_stock_loop
+from bench.row import Cell, Row, Windows, measure_row
+from bench.scenarios import measure_crowd, measure_idle, measure_single_characters
+from bench.targets import compare
+from tests.support.server import running_server
+from unrolled_service.bundle import load_bundle
 
-LAYERS, HIDDEN = 2, 256
-STREAMS = (1, 16, 64, 256)
-_ROOF_S, _LOAD_S = 3.0, 8.0
-_OUTPUT = Path("build/bench.json")
+OUTPUT = Path("build/bench.json")
+_REFERENCE = Shape(2, 256)
+_WIDTH = 200
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What to measure."""
+
+    shapes: Sequence[Shape]
+    streams: Sequence[int]
+    windows: Windows
+
+
+FULL = Scope((Shape(1, 128), _REFERENCE, Shape(2, 512)), (1, 16, 64, 256), Windows(3, 0.6, 0.5, 2.0, 0.8))
+QUICK = Scope((_REFERENCE,), (1, 64), Windows(1, 0.5, 0.5, 1.0, 0.5))
+
+Figures = dict[str, dict[str, float]]
+Step = Callable[[str], None]
 
 
 def main() -> None:
-    """Measure roofs and server in turn, so that a change of the machine's speed hits both."""
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure against roofs of the same run.")
+    parser.add_argument("--quick", action="store_true", help="one cell, short windows, no repetitions")
+    scope = QUICK if parser.parse_args().quick else FULL
     console = Console()
-    bundle = make_bundle(LAYERS, HIDDEN)
-    table = Table("streams", title=f"LSTM {LAYERS}x{HIDDEN}, fp32, characters per second")
-    for column in (
-        "R0",
-        "R1",
-        "served",
-        "served/R0",
-        "served/R1",
-        "chars/message",
-        "CPU s/1000",
-        "first p50",
-        "first p99",
-        "load",
-    ):
-        table.add_column(column, justify="right")
-    results = []
-    with console.status("measuring") as status:
-        for streams in STREAMS:
-            status.update(f"{streams} streams")
-            r0 = stock_loop(LAYERS, HIDDEN, streams, _ROOF_S)
-            r1 = program_loop(bundle, streams, _ROOF_S)
-            served = measure(bundle, streams, _LOAD_S)
-            results.append({"streams": streams, "r0": r0, "r1": r1, **asdict(served)})
-            table.add_row(
-                str(streams),
-                f"{r0:,.0f}",
-                f"{r1:,.0f}",
-                f"{served.chars_per_s:,.0f}",
-                f"{served.chars_per_s / r0:.2f}",
-                f"{served.chars_per_s / r1:.2f}",
-                f"{served.chars_per_message:.1f}",
-                f"{served.cpu_s_per_1000_chars:.4f}",
-                f"{1000 * served.first_p50_s:.1f} ms",
-                f"{1000 * served.first_p99_s:.1f} ms",
-                f"{served.load_cores:.2f}",
-            )
-    console.print(table)
-    _OUTPUT.parent.mkdir(exist_ok=True)
-    _OUTPUT.write_text(json.dumps(results, indent=2))
-    console.print(f"written to {_OUTPUT}")
+    if not console.is_terminal:
+        console = Console(width=_WIDTH)
+    started = time.time()
+    with _progress(scope, console) as step:
+        rows, scenarios = measure(scope, step)
+    for table in make_tables(rows):
+        console.print(table)
+    for name, figures in scenarios.items():
+        print(f"{name}: " + ", ".join(f"{key} {value:.4g}" for key, value in figures.items()))
+    targets = list(compare(rows, scenarios))
+    results = {
+        "seconds": time.time() - started,
+        "cores": os.cpu_count(),
+        "rows": [asdict(row) for row in rows],
+        "scenarios": scenarios,
+        "targets": [{**asdict(target), "is_met": target.is_met} for target in targets],
+    }
+    OUTPUT.parent.mkdir(exist_ok=True)
+    OUTPUT.write_text(json.dumps(results, indent=2))
+    print(f"written to {OUTPUT} after {results['seconds']:.0f} s")
+    for target in targets:
+        print(target)
+
+
+def measure(scope: Scope, step: Step) -> tuple[list[Row], Figures]:
+    """Measure everything, one thing at a time."""
+    rows: list[Row] = []
+    scenarios: Figures = {}
+    with running_null_server() as null_address:
+        for shape in scope.shapes:
+            step(f"{shape}: bundle")
+            folder, stock_loop = make_bundle(shape), make_stock_loop(shape)
+            for precision in PRECISIONS:
+                bundle = load_bundle(folder, precision)
+                with running_server(folder, precision=precision, engine_threads=1) as server:
+                    cell = Cell(shape, precision, bundle, stock_loop, server, null_address)
+                    for streams in scope.streams:
+                        step(f"{shape} {precision}: {streams} streams")
+                        rows.append(measure_row(cell, streams, scope.windows))
+                    if shape == _REFERENCE:
+                        step(f"{shape} {precision}: a crowd joins")
+                        scenarios[f"crowd-{precision}"] = measure_crowd(server, scope.windows)
+                        step(f"{shape} {precision}: one character a message")
+                        single = measure_single_characters(server, bundle, null_address, scope.windows)
+                        scenarios[f"single-characters-{precision}"] = single
+            if shape == _REFERENCE:
+                step(f"{shape}: idle sessions")
+                scenarios["idle-fp32"] = measure_idle(folder, "fp32", scope.windows)
+    return rows, scenarios
+
+
+@contextmanager
+def _progress(scope: Scope, console: Console) -> Iterator[Step]:
+    """Show what is measured; nothing is drawn in between, which would cost CPU."""
+    total = len(scope.shapes) * (1 + len(PRECISIONS) * len(scope.streams)) + 2 * len(PRECISIONS) + 1
+    columns = TextColumn("{task.description:<36}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=console, auto_refresh=False, transient=True) as progress:
+        task = progress.add_task("", total=total)
+        begun = 0
+
+        def step(description: str) -> None:
+            nonlocal begun
+            progress.update(task, description=description, completed=begun, refresh=True)
+            if not console.is_terminal:
+                print(description, flush=True)
+            begun += 1
+
+        yield step
 
 
 if __name__ == "__main__":

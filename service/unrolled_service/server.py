@@ -51,7 +51,7 @@ _OPTIONS = [
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
 ]
-_SWITCH_INTERVAL_S = 0.0005
+_SWITCH_INTERVAL_S = 0.00005
 _LAG_INTERVAL_S = 0.25
 _CLOSING_S = 5.0
 _POLL_S = 0.02

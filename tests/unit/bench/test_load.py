@@ -41,6 +41,12 @@ def test_a_closed_loop_makes_the_generations_it_is_told(target: str) -> None:
     assert 1 <= report.chars_per_message <= LENGTH
 
 
+def test_single_characters_can_be_asked_for(target: str) -> None:
+    report = run(Plan(target, 1, generations=1, text=LETTERS, max_chunk_tokens=1))
+
+    assert (report.chars_per_message, report.faults) == (1, [])
+
+
 def test_an_open_loop_makes_them_too(target: str) -> None:
     report = run(Plan(target, rate=1000.0, generations=8, text=LETTERS))
 

@@ -43,7 +43,7 @@ def test_anything_else_is_refused(message: bytes) -> None:
 
 
 def test_a_request_is_what_protobuf_reads() -> None:
-    request = GenerateRequest.FromString(write_request("née " * 100, 200, 2**63, "lstm"))
+    request = GenerateRequest.FromString(write_request("née " * 100, 200, 2**63, model="lstm", max_chunk_tokens=1))
 
-    assert request == GenerateRequest(prompt="née " * 100, max_tokens=200, seed=2**63, model="lstm")
+    assert request == GenerateRequest(prompt="née " * 100, max_tokens=200, seed=2**63, model="lstm", max_chunk_tokens=1)
     assert not GenerateRequest.FromString(write_request("a", 1, 0)).model
