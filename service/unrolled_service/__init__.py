@@ -3,9 +3,10 @@
 The life of one token, module by module; each module imports only from those above it:
 
 1. ``settings``, ``errors``               what may be asked for, and how a refusal is said
-2. ``vocabulary``, ``sampling``           text to tokens; seed and position to a uniform number
+2. ``vocabulary``, ``sampling``           text to tokens; how a token is chosen
 3. ``arena``                              slots of state memory
-4. ``branches``, ``graph``, ``program``   the cell and the sampler as one ONNX graph; running it
+4. ``nodes``, ``branches``, ``draws``, ``graph``, ``program``
+                                          the cell and the sampler as one ONNX graph; running it
 5. ``session``, ``row``                   a claim on a state; a call's place in the batch
 6. ``stops``, ``stream``, ``scoring``     what a row is for: a generation, a score
 7. ``bundle``                             a folder proves that it is what it says

@@ -21,7 +21,9 @@ import onnx
 from onnx import compose, helper, numpy_helper
 
 from unrolled_service.arena import StateSpec
-from unrolled_service.branches import BOOL, FLOAT, INT64, Nodes, adjust, cut_off, describe, pass_on, value
+from unrolled_service.branches import adjust, cut_off, describe, pass_on
+from unrolled_service.draws import draw_constants, draw_uniform
+from unrolled_service.nodes import BOOL, FLOAT, INT64, Nodes, value
 
 IR_VERSION = 10
 ROW_SETTINGS = ("temperature", "top_p", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty")
@@ -32,7 +34,7 @@ def compose_program(cell: onnx.ModelProto, states: Sequence[StateSpec], vocabula
     """Return the program of a cell.
 
     Inputs: ``token`` int64[B]; ``forced`` int64[K, B]: -1 feeds the last sample, t below V a prompt's token,
-    V + t a token that was generated before; ``uniform`` f32[K, B]; ``temperature``, ``top_p``, ``min_p``,
+    V + t a token that was generated before; ``seed`` and ``position`` int64[B]; ``temperature``, ``top_p``, ``min_p``,
     ``repetition_penalty``, ``presence_penalty``, ``frequency_penalty`` f32[B, 1]; ``top_k`` int64[B, 1], the
     rank from 0 of the last token kept; ``bias``, ``generated``, ``fed`` f32[B, V], or [B, 1] unless
     ``adjust``; ``target`` int64[K, B], or [K, 0] unless ``describe``; ``described`` int64[1], N; the switches
@@ -61,6 +63,7 @@ def compose_program(cell: onnx.ModelProto, states: Sequence[StateSpec], vocabula
     )
     outer = Nodes("outer")
     trip_count = outer.add("Squeeze", outer.add("Shape", "forced", start=0, end=1), "zero_axis")
+    draw_uniform(outer, trip_count)
     is_greedy = outer.add("Equal", "temperature", "zero", output="is_greedy")
     outer.add("Squeeze", is_greedy, "one_axis", output="greedy")
     outer.add("Where", is_greedy, "one", "temperature", output="divisor")
@@ -77,7 +80,8 @@ def compose_program(cell: onnx.ModelProto, states: Sequence[StateSpec], vocabula
         [
             value("token", INT64, ["B"]),
             value("forced", INT64, ["K", "B"]),
-            value("uniform", FLOAT, ["K", "B"]),
+            value("seed", INT64, ["B"]),
+            value("position", INT64, ["B"]),
             *(value(name, FLOAT, ["B", 1]) for name in ROW_SETTINGS),
             value("top_k", INT64, ["B", 1]),
             *(value(name, FLOAT, ["B", "C"]) for name in ("bias", "generated", "fed")),
@@ -93,7 +97,7 @@ def compose_program(cell: onnx.ModelProto, states: Sequence[StateSpec], vocabula
             value("top_tokens", INT64, ["K", "D", "N"]),
             *(_state_value(state.output, state) for state in states),
         ],
-        initializer=[*_constants(vocabulary_size), *step.initializer],
+        initializer=[*_constants(vocabulary_size), *draw_constants(), *step.initializer],
     )
     opsets = [helper.make_opsetid(entry.domain, entry.version) for entry in cell.opset_import]
     model = helper.make_model(graph, opset_imports=opsets, ir_version=max(cell.ir_version, IR_VERSION))

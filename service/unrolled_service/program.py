@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from unrolled_service.arena import States, StateSpec
 from unrolled_service.graph import ROW_SETTINGS, compose_program
-from unrolled_service.sampling import Sampling, uniform
+from unrolled_service.sampling import Sampling
 
 Tokens = NDArray[np.int64]
 Floats = NDArray[np.float32]
@@ -117,7 +117,6 @@ class Program:
 
     def _feeds(self, batch: Batch, states: States) -> dict[str, NDArray[np.generic]]:
         steps, rows = batch.forced.shape
-        positions = batch.position.astype(np.uint64) + np.arange(steps, dtype=np.uint64)[:, None]
         sampling, last = batch.sampling, self._vocabulary_size - 1
         numbers = np.array([each.numbers for each in sampling], np.float32)
         adjusts = any(each.adjusts for each in sampling)
@@ -125,7 +124,8 @@ class Program:
         return {
             "token": batch.token,
             "forced": batch.forced,
-            "uniform": uniform(batch.seed, positions),
+            "seed": batch.seed.view(np.int64),
+            "position": batch.position,
             **{name: numbers[:, i : i + 1] for i, name in enumerate(ROW_SETTINGS)},
             "top_k": np.array([[min(each.top_k - 1, last) if each.top_k else last] for each in sampling], np.int64),
             "bias": self._bias(sampling) if adjusts else unused,

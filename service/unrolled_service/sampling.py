@@ -1,15 +1,6 @@
-"""How a token is drawn: the caller's parameters, and randomness without state.
-
-The parameters are applied inside the program (see ``graph``); here stand their values and the one
-source of randomness: a uniform number that is a function of seed and position alone.
-"""
+"""How a token is chosen: the caller's parameters. They are applied inside the program (see ``graph``)."""
 
 from dataclasses import dataclass, field
-
-import numpy as np
-from numpy.typing import NDArray
-
-_GAMMA = np.uint64(0x9E3779B97F4A7C15)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,21 +46,3 @@ class Sampling:
             ("adjusts", penalizes or bool(self.logit_bias)),
         ):
             object.__setattr__(self, name, value)
-
-
-def uniform(seeds: NDArray[np.uint64], positions: NDArray[np.uint64]) -> NDArray[np.float32]:
-    """Return a float32 in ``[0, 1)`` for every pair of seed and position; the arguments broadcast.
-
-    ``position`` is the number of tokens before the one that is drawn. Two applications of the
-    SplitMix64 finaliser (Steele, Lea & Flood, OOPSLA 2014) hash the pair; the top 24 bits, which
-    float32 holds exactly, are the number.
-    """
-    with np.errstate(over="ignore"):
-        bits = _mix(_mix(seeds + _GAMMA) + positions * _GAMMA)
-    return (bits >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-24)
-
-
-def _mix(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))

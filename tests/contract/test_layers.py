@@ -21,7 +21,7 @@ LAYERS = (
     *("settings", "errors"),
     *("vocabulary", "sampling"),
     "arena",
-    *("branches", "graph", "program"),
+    *("nodes", "branches", "draws", "graph", "program"),
     *("session", "row", "stops", "stream", "scoring"),
     "bundle",
     "scheduler",

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from unrolled_export.reference import choose
+from unrolled_export.reference import choose, uniform
 from unrolled_service.arena import StateSpec
 from unrolled_service.program import NOT_FORCED, Batch, Outcome, Program
-from unrolled_service.sampling import Sampling, uniform
+from unrolled_service.sampling import Sampling
 
 STATE = StateSpec("h0", "new_h0", (4,))
 BORDER = 1e-5  # probability within which a draw may fall to either side of a border
@@ -116,10 +116,10 @@ def test_every_step_equals_the_reference(case: tuple[NDArray[np.float32], Batch]
             token = token if code < 0 else code % vocabulary_size
             (fed if 0 <= code < vocabulary_size else generated)[token] += 1
             logits, state = reference_step(table, token, state)
-            draw = uniform(batch.seed[row : row + 1], batch.position[row : row + 1].astype(np.uint64) + np.uint64(step))
+            draw = uniform(int(batch.seed[row]), int(batch.position[row]) + step)
             token = int(outcome.tokens[step, row])
             adjusted = adjust(logits, batch.sampling[row], generated, fed)
-            assert token in allowed(adjusted, float(draw[0]), batch.sampling[row])
+            assert token in allowed(adjusted, float(draw), batch.sampling[row])
             if batch.target is not None:
                 check_description(outcome, step, row, logits, int(batch.target[step, row]), batch.described)
         assert np.allclose(outcome.states[0][row], state, atol=1e-6)
