@@ -60,6 +60,9 @@ class Driver:
         self._on_slice = on_slice
         self._commands: deque[_Command] = deque()
         self._wake = threading.Event()
+        self._obeyed: list[_Command] = []
+        self._done: list[Slice] = []
+        self._news: list[Delivery] = []
         self._is_stopping = False
         self._loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
@@ -95,13 +98,26 @@ class Driver:
     def _run(self) -> None:
         while not self._is_stopping:
             self._wake.clear()
-            obeyed = self._obey()
+            self._obeyed += self._obey()
             done, news = self._slice()
-            if obeyed or done or news:
-                self._loop.call_soon_threadsafe(self._publish, obeyed, done, news)
-            else:
-                self._wake.wait(self._engine.seconds_to_expiry())
-                self._engine.expire()
+            if done:
+                self._done.append(done)
+            self._news += news
+            if done is None:
+                self._tell()
+                if not news:
+                    self._wake.wait(self._engine.seconds_to_expiry())
+                    self._engine.expire()
+
+    def _tell(self) -> None:
+        """Publish what has come together, in one wake-up of the event loop.
+
+        This waits until the next run begins: a loop that wakes any sooner takes the interpreter's lock
+        just when this thread needs it to begin that run.
+        """
+        if self._obeyed or self._done or self._news:
+            self._loop.call_soon_threadsafe(self._publish, self._obeyed, self._done, self._news)
+            self._obeyed, self._done, self._news = [], [], []
 
     def _obey(self) -> list[_Command]:
         obeyed = []
@@ -113,18 +129,18 @@ class Driver:
 
     def _slice(self) -> tuple[Slice | None, list[Delivery]]:
         try:
-            done = self._engine.slice()
+            done = self._engine.slice(self._tell)
         except SliceFailed as failure:
             _log.exception("a slice of %s failed", failure)
             return None, self._engine.fail(failure, model=str(failure))
         return done, done.deliveries if done else []
 
-    def _publish(self, obeyed: list[_Command], done: Slice | None, news: list[Delivery]) -> None:
+    def _publish(self, obeyed: list[_Command], done: list[Slice], news: list[Delivery]) -> None:
         for command in obeyed:
             command.tell()
         self.deliver(news)
-        if done:
-            self._on_slice(done)
+        for each in done:
+            self._on_slice(each)
 
     @staticmethod
     def deliver(news: Iterable[Delivery]) -> None:

@@ -77,15 +77,18 @@ class Engine:
         """Sessions that are open."""
         return len(self._sessions)
 
-    def slice(self) -> Slice | None:
+    def slice(self, before_run: Callable[[], None] = lambda: None) -> Slice | None:
         """Advance the next lane that has a row to run; return None if none has.
+
+        Args:
+            before_run: called just before the lane's program runs; the moment to wake other threads.
 
         Raises:
             SliceFailed: a defect; the streams of the model it names cannot go on.
         """
         for i, lane in enumerate(self._turns):
             try:
-                done = lane.slice(self._clock())
+                done = lane.slice(self._clock(), before_run)
             except Exception as error:
                 raise SliceFailed(lane.bundle.name) from error
             if done:

@@ -6,6 +6,7 @@ leaves as ``Delivery`` values, and who carries them to the callers is somebody e
 
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -79,8 +80,13 @@ class Lane:
         self.sessions = 0
         self.streams = 0
 
-    def slice(self, now: float) -> Slice | None:
-        """Advance every chosen row by up to K steps; return None if no row wants to run."""
+    def slice(self, now: float, before_run: Callable[[], None]) -> Slice | None:
+        """Advance every chosen row by up to K steps; return None if no row wants to run.
+
+        Args:
+            now: engine time.
+            before_run: called when everything is ready and the interpreter's lock is about to be let go.
+        """
         started = time.perf_counter()
         rows = self.scheduler.choose()
         if not rows:
@@ -90,6 +96,7 @@ class Lane:
         slots: Rows = np.array([row.slot for row in rows], np.intp)
         *states, generated, fed = self.arena.read(slots)
         batch = _gather(rows, done.steps, generated, fed)
+        before_run()
         gathered = time.perf_counter()
         outcome = self.bundle.program.run(batch, states)
         ran = time.perf_counter()

@@ -6,6 +6,7 @@ loop, but ``delivered`` is read by the engine's thread too.
 
 import asyncio
 from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from unrolled_service.row import Delivery, Described
@@ -53,7 +54,9 @@ class Outbox:
         self._described: list[Described] = []
         self._finish: object = None
         self.error: Exception | None = None
-        self._write_limit: asyncio.Timeout | None = None
+        self._writer: asyncio.Task[object] | None = None
+        self._writing_since: float | None = None
+        self._is_interrupted = False
         self._has_news = asyncio.Event()
 
     def put(self, delivery: Delivery) -> None:
@@ -64,8 +67,8 @@ class Outbox:
         self._position = delivery.position
         self._finish = delivery.finish
         self.error = delivery.error
-        if self.error and self._write_limit:
-            self._write_limit.reschedule(asyncio.get_running_loop().time())
+        if self.error:
+            self._interrupt()
         self._has_news.set()
 
     async def take(self) -> Parcel:
@@ -76,18 +79,49 @@ class Outbox:
         self._text, self._described = [], []
         return Parcel(text, self._position, described, self._finish, self.error)
 
-    async def write(self, send: Awaitable[None], position: int, limit_s: float) -> None:
-        """Wait until a message with text up to ``position`` has left; a failure that comes meanwhile ends the wait.
+    async def write(self, send: Awaitable[None], position: int) -> None:
+        """Wait until a message with text up to ``position`` has left, or until the wait is interrupted.
 
         Sent is sent: also where the wait ends early, a reader that comes back finds the message in the
         transport, so ``delivered`` counts it.
 
         Raises:
-            TimeoutError: it has not left after ``limit_s``, or the stream has failed.
+            TimeoutError: it was interrupted: by the limit of ``watch``, or because the stream has failed.
         """
+        loop = asyncio.get_running_loop()
+        self._writing_since = loop.time()
         try:
-            async with asyncio.timeout(limit_s) as self._write_limit:
-                await send
+            await send
+        except asyncio.CancelledError:
+            if not self._is_interrupted:
+                raise
+            if self._writer:
+                self._writer.uncancel()
+            raise TimeoutError from None
         finally:
-            self._write_limit = None
+            self._writing_since = None
             self.delivered = position
+
+    @contextmanager
+    def watch(self, limit_s: float) -> Iterator[None]:
+        """Interrupt writes of the current task that take longer than ``limit_s``: one timer, not one a message."""
+        loop = asyncio.get_running_loop()
+        self._writer = asyncio.current_task()
+
+        def check() -> None:
+            since = self._writing_since
+            if since is not None and loop.time() >= since + limit_s:
+                self._interrupt()
+            else:
+                self._timer = loop.call_at((since or loop.time()) + limit_s, check)
+
+        self._timer = loop.call_later(limit_s, check)
+        try:
+            yield
+        finally:
+            self._timer.cancel()
+
+    def _interrupt(self) -> None:
+        if self._writing_since is not None and self._writer and not self._is_interrupted:
+            self._is_interrupted = True
+            self._writer.cancel()

@@ -14,6 +14,7 @@ _UNKNOWN_STEP_S = 0.0005
 _SHORTEST_STEP_S = 1e-7
 _LEARNING_RATE = 0.2
 _OVERHEAD_SHARE = 0.05
+_MESSAGES_PER_S = 5000
 
 
 class Scheduler:
@@ -80,14 +81,16 @@ class Scheduler:
     def steps(self, rows: Sequence[Row]) -> int:
         """Return K for a slice of these rows.
 
-        As many steps as fit the time budget, but not past the last token anybody wants. A slice ends early
+        As many steps as fit the time budget, or more where rows are so many that their messages would keep
+        the event loop from its other work; but not past the last token anybody wants. A slice ends early
         where a stream gets its first token, or where a caller asked for news, but not so early that what a
         slice costs beside its run is more than a twentieth of it: a crowd of newcomers, or one caller in a
         hurry, does not cut everybody's slices to pieces.
         """
         size = len(rows).bit_length()
         step_s = self._step_s.get(size, _UNKNOWN_STEP_S)
-        steps = min(int(self._slice_s / step_s), self._max_steps, max(row.steps_left for row in rows))
+        slice_s = max(self._slice_s, len(rows) / _MESSAGES_PER_S)
+        steps = min(int(slice_s / step_s), self._max_steps, max(row.steps_left for row in rows))
         first_tokens = (len(row.forced) for row in rows if row.first_token_at is None)
         wanted = (row.patience for row in rows if row.patience)
         early = min(chain(first_tokens, wanted), default=steps)

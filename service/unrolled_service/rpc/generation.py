@@ -92,21 +92,21 @@ class GenerationService(GenerationServiceServicer):
     ) -> None:
         """Write what the outbox gets until the finish; one write at a time."""
         limit_s = self._settings.stall_timeout_s
-        while True:
-            parcel = await outbox.take()
-            try:
-                for piece in split(parcel, chunk_tokens):
-                    await outbox.write(context.write(write_chunk(piece, vocabulary)), piece.position, limit_s)
-                    driver.wake()
-                if parcel.error:
-                    raise parcel.error
-                if parcel.finish:
-                    last = write_finish(cast(Finish, parcel.finish))
-                    outbox.delivered = parcel.position
-                    await outbox.write(context.write(last), parcel.position, limit_s)
-                    return
-            except TimeoutError:
-                raise outbox.error or ReaderStalled(f"the reader took nothing for {limit_s:g} s") from None
+        try:
+            with outbox.watch(limit_s):
+                while True:
+                    parcel = await outbox.take()
+                    for piece in split(parcel, chunk_tokens):
+                        await outbox.write(context.write(write_chunk(piece, vocabulary)), piece.position)
+                        driver.wake()
+                    if parcel.error:
+                        raise parcel.error
+                    if parcel.finish:
+                        outbox.delivered = parcel.position
+                        await outbox.write(context.write(write_finish(cast(Finish, parcel.finish))), parcel.position)
+                        return
+        except TimeoutError:
+            raise outbox.error or ReaderStalled(f"the reader took nothing for {limit_s:g} s") from None
 
 
 class _Claim:
