@@ -40,7 +40,7 @@ class AsyncClient:
         credentials: TLS credentials; None talks in clear text.
         metadata: (name, value) pairs that go with every call.
         options: gRPC channel options; they override the library's own.
-        call_timeout: seconds that every call may take except the streams, which have their own timeout.
+        call_timeout: seconds that every call may take except streams and scores, which have their own timeout.
     """
 
     def __init__(
@@ -129,7 +129,13 @@ class AsyncClient:
         await self._run(requests.delete_session(session_id))
 
     async def score(
-        self, text: str, *, model: str | None = None, logprobs: int | None = None, per_token: bool = False
+        self,
+        text: str,
+        *,
+        model: str | None = None,
+        logprobs: int | None = None,
+        per_token: bool = False,
+        timeout: float | None = None,
     ) -> Score:
         """Say how likely the model finds a text.
 
@@ -139,8 +145,11 @@ class AsyncClient:
             logprobs: how many of the most probable tokens to describe beside each one, at most 20; needs
                 per_token.
             per_token: describe every token; the text may then have at most 8,192.
+            timeout: seconds that it may take; None waits: a long text takes a step of the model for each token.
         """
-        return await self._run(requests.score(text, model=model, logprobs=logprobs, per_token=per_token))
+        return await self._run(
+            requests.score(text, model=model, logprobs=logprobs, per_token=per_token, timeout=timeout)
+        )
 
     async def models(self) -> tuple[ModelInfo, ...]:
         """Describe all served bundles."""
@@ -185,8 +194,9 @@ class AsyncClient:
 
     async def _run(self, call: requests.UnaryCall[Reply]) -> Reply:
         method = getattr(getattr(self._stubs, call.service), call.method)
+        timeout = call.timeout if call.has_own_timeout else self._call_timeout
         metadata = merge_metadata(self._metadata, call.session_id)
         try:
-            return call.parse(await method(call.request, timeout=self._call_timeout, metadata=metadata))
+            return call.parse(await method(call.request, timeout=timeout, metadata=metadata))
         except grpc.RpcError as failure:
             raise error_of(failure) from None

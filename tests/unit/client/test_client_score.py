@@ -16,3 +16,13 @@ def test_tokens_are_described_when_asked_for(client: Any, fake: FakeServer) -> N
     top = (TokenLogprob("x", -0.5),)
     assert score.logprobs == tuple(TokenLogprobs(TokenLogprob(letter, -1.5), top) for letter in "bc")
     assert fake.requests == [generation_pb2.ScoreRequest(model="letters", text="abc", logprobs=1, per_token=True)]
+
+
+def test_a_score_has_its_own_timeout(client: Any, fake: FakeServer) -> None:
+    client.score("abc")
+    client.score("abc", timeout=50.0)
+
+    unlimited, limited = fake.deadlines_s
+    assert unlimited is None or unlimited > 1e9  # what no deadline looks like on the server differs
+    assert limited is not None
+    assert 40 < limited <= 50

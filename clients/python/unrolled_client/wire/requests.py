@@ -26,6 +26,8 @@ class UnaryCall(Generic[Reply]):
         request: its message.
         parse: turns the reply's message into the value for the caller.
         session_id: session that the call acts on; None for no session.
+        has_own_timeout: `timeout` holds in place of the client's limit for calls.
+        timeout: seconds that the call may take; None waits forever.
     """
 
     service: str
@@ -33,6 +35,8 @@ class UnaryCall(Generic[Reply]):
     request: Any
     parse: Callable[[Any], Reply]
     session_id: str | None = None
+    has_own_timeout: bool = False
+    timeout: float | None = None
 
 
 @dataclass(frozen=True)
@@ -128,11 +132,16 @@ def generate(
 
 
 def score(
-    text: str, *, model: str | None = None, logprobs: int | None = None, per_token: bool = False
+    text: str,
+    *,
+    model: str | None = None,
+    logprobs: int | None = None,
+    per_token: bool = False,
+    timeout: float | None = None,
 ) -> UnaryCall[Score]:
     """Build a Score call; logprobs describes so many of the most probable tokens beside each one of the text."""
     request = generation_pb2.ScoreRequest(model=model, text=text, logprobs=logprobs, per_token=per_token)
-    return UnaryCall("generation", "Score", request, replies.score)
+    return UnaryCall("generation", "Score", request, replies.score, has_own_timeout=True, timeout=timeout)
 
 
 def create_session(
