@@ -101,7 +101,8 @@ class Scheduler:
         """Take in what a slice took: its run, and all beside it. Estimates are kept per power of two of the rows."""
         size = rows.bit_length()
         for known, seconds in ((self._step_s, max(run_s / steps, _SHORTEST_STEP_S)), (self._overhead_s, overhead_s)):
-            known[size] = known.get(size, seconds) + _LEARNING_RATE * (seconds - known.get(size, seconds))
+            before = known.get(size, seconds)
+            known[size] = before + _LEARNING_RATE * (seconds - before)
 
     def settle(self) -> None:
         """Take the rows away from streams that are finished or too far ahead of their readers."""

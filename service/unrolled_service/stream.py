@@ -154,9 +154,10 @@ class Stream(Row):
             self.first_token_at = now
         self.last_tokens_at = now
         shown, match = self._stops.feed(text)
-        if not match and self.sampled == self.generation.max_tokens:
+        is_full = self.sampled == self.generation.max_tokens
+        if is_full and not match:
             shown += self._stops.flush()
-        is_last = match is not None or self.sampled == self.generation.max_tokens
+        is_last = is_full or match is not None
         if not (shown or is_last):
             return None
         self.shown += len(shown)
