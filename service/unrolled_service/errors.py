@@ -7,9 +7,11 @@ stands too); its message is written for the caller. Nothing here knows gRPC.
     ├── InvalidField             a field is missing, malformed or out of range
     │   └── UnknownCharacter     the vocabulary lacks a character of the text
     ├── ModelNotFound
-    ├── SessionNotFound, SessionExpired, SessionBusy
-    ├── PositionMismatch, ModelMismatch
-    ├── SlotsExhausted, QueueFull    come back after ``retry_after_s``
+    ├── SessionNotFound, SessionExpired, SessionEvicted
+    ├── SessionBusy, SessionMoved, Preempted
+    ├── PositionMismatch, ModelMismatch, RewindOutOfRange, IdempotencyConflict
+    ├── SnapshotInvalid, SnapshotMismatch
+    ├── SlotsExhausted, QueueFull, StoreUnavailable    come back after ``retry_after_s``
     ├── ReaderStalled
     └── Draining
     BundleError                  a bundle cannot be served; for operators, never on the wire
@@ -24,14 +26,16 @@ class UnrolledError(Exception):
     Args:
         message: one sentence for the caller; it reaches the wire as it is.
         retry_after_s: seconds after which the same call may succeed, or None.
+        position: where the session is, where the caller needs to know; or None.
     """
 
     reason: ClassVar[str] = "INTERNAL"
 
-    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+    def __init__(self, message: str, *, retry_after_s: float | None = None, position: int | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.retry_after_s = retry_after_s
+        self.position = position
 
 
 class InvalidField(UnrolledError):
@@ -80,6 +84,15 @@ class SessionExpired(UnrolledError):
         super().__init__("the session was idle for longer than its time to live; its state is gone")
 
 
+class SessionEvicted(UnrolledError):
+    """The session was given up to make room for others."""
+
+    reason = "SESSION_EVICTED"
+
+    def __init__(self) -> None:
+        super().__init__("the session was given up to make room for others; its state is gone")
+
+
 class SessionBusy(UnrolledError):
     """Another stream runs on the session."""
 
@@ -87,6 +100,24 @@ class SessionBusy(UnrolledError):
 
     def __init__(self) -> None:
         super().__init__("a stream is running on the session; one at a time")
+
+
+class SessionMoved(UnrolledError):
+    """Another server has taken the session over."""
+
+    reason = "SESSION_MOVED"
+
+    def __init__(self) -> None:
+        super().__init__("another server has taken the session over; call again to reach it")
+
+
+class Preempted(UnrolledError):
+    """A stream was stopped by another call on its session."""
+
+    reason = "PREEMPTED"
+
+    def __init__(self) -> None:
+        super().__init__("the stream was stopped by another call on its session")
 
 
 class PositionMismatch(UnrolledError):
@@ -101,6 +132,30 @@ class ModelMismatch(UnrolledError):
     reason = "MODEL_MISMATCH"
 
 
+class RewindOutOfRange(UnrolledError):
+    """The session cannot be rewound to that position."""
+
+    reason = "REWIND_OUT_OF_RANGE"
+
+
+class IdempotencyConflict(UnrolledError):
+    """The key was used with other fields, or its call is still running."""
+
+    reason = "IDEMPOTENCY_CONFLICT"
+
+
+class SnapshotInvalid(UnrolledError):
+    """The bytes are not a snapshot that a key of this server signed."""
+
+    reason = "SNAPSHOT_INVALID"
+
+
+class SnapshotMismatch(UnrolledError):
+    """The snapshot is whole, but belongs to another bundle, owner or arithmetic."""
+
+    reason = "SNAPSHOT_MISMATCH"
+
+
 class SlotsExhausted(UnrolledError):
     """Every session slot of the bundle is taken."""
 
@@ -111,6 +166,12 @@ class QueueFull(UnrolledError):
     """As many streams as the server holds are running or waiting."""
 
     reason = "QUEUE_FULL"
+
+
+class StoreUnavailable(UnrolledError):
+    """The store that may have the session does not answer."""
+
+    reason = "STORE_UNAVAILABLE"
 
 
 class ReaderStalled(UnrolledError):
@@ -124,8 +185,8 @@ class Draining(UnrolledError):
 
     reason = "DRAINING"
 
-    def __init__(self) -> None:
-        super().__init__("the server is going away; resume on another one")
+    def __init__(self, *, position: int | None = None) -> None:
+        super().__init__("the server is going away; resume on another one", position=position)
 
 
 REASONS = tuple(
@@ -136,11 +197,19 @@ REASONS = tuple(
         ModelNotFound,
         SessionNotFound,
         SessionExpired,
+        SessionEvicted,
         SessionBusy,
+        SessionMoved,
+        Preempted,
         PositionMismatch,
         ModelMismatch,
+        RewindOutOfRange,
+        IdempotencyConflict,
+        SnapshotInvalid,
+        SnapshotMismatch,
         SlotsExhausted,
         QueueFull,
+        StoreUnavailable,
         ReaderStalled,
         Draining,
     )

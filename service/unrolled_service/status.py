@@ -30,7 +30,8 @@ def code_of(reason: str) -> grpc.StatusCode:
 
 def refusal_status(error: UnrolledError) -> Status:
     """Return the status of a refusal, with its details."""
-    details: list[Message] = [ErrorInfo(reason=error.reason, domain=DOMAIN)]
+    metadata = {} if error.position is None else {"position": str(error.position)}
+    details: list[Message] = [ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata)]
     if isinstance(error, InvalidField):
         violation = BadRequest.FieldViolation(field=error.field, description=error.description)
         details.append(BadRequest(field_violations=[violation]))

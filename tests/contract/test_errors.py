@@ -51,7 +51,7 @@ def make_error(kind: type[service.UnrolledError]) -> service.UnrolledError:
     if issubclass(kind, service.InvalidField):
         arguments = {"field": "stop[3]", "description": "has no character"}
     elif "__init__" not in vars(kind):
-        arguments = {"message": "no", "retry_after_s": 1.5}
+        arguments = {"message": "no", "retry_after_s": 1.5, "position": 7}
     return kind(**arguments)
 
 
@@ -85,6 +85,7 @@ def test_a_refusal_arrives_as_what_it_was(reason: str) -> None:
     assert (heard.message, heard.reason, heard.code) == (said.message, reason, code_of(reason))
     assert heard.retry_after_s == said.retry_after_s
     assert heard.field == getattr(said, "field", None)
+    assert heard.position == said.position
 
 
 def test_a_defect_arrives_with_its_id_alone() -> None:

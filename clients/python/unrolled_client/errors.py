@@ -5,12 +5,13 @@ reason that only a newer server knows arrives as the class of its group, so that
 working.
 
     UnrolledError
-    |- InvalidArgument      InvalidField, UnknownCharacter
-    |- NotFound             ModelNotFound, SessionNotFound, SessionExpired
-    |- Aborted              SessionBusy, ReaderStalled
-    |- FailedPrecondition   PositionMismatch, ModelMismatch
+    |- InvalidArgument      InvalidField, UnknownCharacter, SnapshotInvalid
+    |- NotFound             ModelNotFound, SessionNotFound, SessionExpired, SessionEvicted
+    |- Aborted              SessionBusy, SessionMoved, Preempted, ReaderStalled, IdempotencyConflict
+    |- FailedPrecondition   PositionMismatch, ModelMismatch, SnapshotMismatch
+    |- OutOfRange           RewindOutOfRange
     |- ResourceExhausted    SlotsExhausted, QueueFull
-    |- Unavailable          Draining, Unreachable
+    |- Unavailable          Draining, StoreUnavailable, Unreachable
     |- InternalError        IncompleteStream
     |- DeadlineExceeded
     `- Cancelled
@@ -32,6 +33,7 @@ class UnrolledError(Exception):
         field: path of the request's field that was refused; None for another cause.
         retry_after_s: seconds after which the server suggests to try again; None when it suggests nothing.
         error_id: opaque id of a defect, to quote to the server's operator; None for another cause.
+        position: where the session is, in tokens; None where the server did not say.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class UnrolledError(Exception):
         field: str | None = None,
         retry_after_s: float | None = None,
         error_id: str | None = None,
+        position: int | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -51,6 +54,7 @@ class UnrolledError(Exception):
         self.field = field
         self.retry_after_s = retry_after_s
         self.error_id = error_id
+        self.position = position
 
 
 class InvalidArgument(UnrolledError):
@@ -63,6 +67,10 @@ class InvalidField(InvalidArgument):
 
 class UnknownCharacter(InvalidArgument):
     """The prompt has a character that the model's vocabulary has not."""
+
+
+class SnapshotInvalid(InvalidArgument):
+    """The snapshot is damaged, or no key of the server signed it."""
 
 
 class NotFound(UnrolledError):
@@ -81,6 +89,10 @@ class SessionExpired(NotFound):
     """The session was idle for too long; start again from the text you hold."""
 
 
+class SessionEvicted(NotFound):
+    """The session was given up to make room for others; start again from the text you hold."""
+
+
 class Aborted(UnrolledError):
     """The call lost against something that happens at the same time."""
 
@@ -89,8 +101,20 @@ class SessionBusy(Aborted):
     """Another stream is running on the session; finish or cancel it first."""
 
 
+class SessionMoved(Aborted):
+    """Another server has taken the session over; call again to reach it."""
+
+
+class Preempted(Aborted):
+    """The stream was stopped by another call on its session."""
+
+
 class ReaderStalled(Aborted):
     """The text was not read for longer than the server waits."""
+
+
+class IdempotencyConflict(Aborted):
+    """The idempotency key was used with other arguments, or its call is still running."""
 
 
 class FailedPrecondition(UnrolledError):
@@ -103,6 +127,18 @@ class PositionMismatch(FailedPrecondition):
 
 class ModelMismatch(FailedPrecondition):
     """The session was made for another model than the one named."""
+
+
+class SnapshotMismatch(FailedPrecondition):
+    """The snapshot belongs to another bundle or owner, or to a machine that rounds differently."""
+
+
+class OutOfRange(UnrolledError):
+    """A position is outside of what the session has; nothing was done."""
+
+
+class RewindOutOfRange(OutOfRange):
+    """The session cannot be rewound to that position."""
 
 
 class ResourceExhausted(UnrolledError):
@@ -123,6 +159,10 @@ class Unavailable(UnrolledError):
 
 class Draining(Unavailable):
     """The server is going away; resume on another one."""
+
+
+class StoreUnavailable(Unavailable):
+    """The store that may have the session does not answer; try again after `retry_after_s`."""
 
 
 class Unreachable(Unavailable):
@@ -152,11 +192,19 @@ BY_REASON: Mapping[str, type[UnrolledError]] = MappingProxyType(
         "MODEL_NOT_FOUND": ModelNotFound,
         "SESSION_NOT_FOUND": SessionNotFound,
         "SESSION_EXPIRED": SessionExpired,
+        "SESSION_EVICTED": SessionEvicted,
         "SESSION_BUSY": SessionBusy,
+        "SESSION_MOVED": SessionMoved,
+        "PREEMPTED": Preempted,
         "POSITION_MISMATCH": PositionMismatch,
         "MODEL_MISMATCH": ModelMismatch,
+        "REWIND_OUT_OF_RANGE": RewindOutOfRange,
+        "IDEMPOTENCY_CONFLICT": IdempotencyConflict,
+        "SNAPSHOT_INVALID": SnapshotInvalid,
+        "SNAPSHOT_MISMATCH": SnapshotMismatch,
         "SLOTS_EXHAUSTED": SlotsExhausted,
         "QUEUE_FULL": QueueFull,
+        "STORE_UNAVAILABLE": StoreUnavailable,
         "READER_STALLED": ReaderStalled,
         "DRAINING": Draining,
         "INTERNAL": InternalError,
@@ -169,6 +217,7 @@ BY_CODE: Mapping[grpc.StatusCode, type[UnrolledError]] = MappingProxyType(
         grpc.StatusCode.NOT_FOUND: NotFound,
         grpc.StatusCode.ABORTED: Aborted,
         grpc.StatusCode.FAILED_PRECONDITION: FailedPrecondition,
+        grpc.StatusCode.OUT_OF_RANGE: OutOfRange,
         grpc.StatusCode.RESOURCE_EXHAUSTED: ResourceExhausted,
         grpc.StatusCode.UNAVAILABLE: Unavailable,
         grpc.StatusCode.INTERNAL: InternalError,

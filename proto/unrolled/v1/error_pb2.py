@@ -15,7 +15,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17unrolled/v1/error.proto\x12\x0bunrolled.v1\x1a google/protobuf/descriptor.proto*\x9f\x04\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12$\n\x1a\x45RROR_REASON_INVALID_FIELD\x10\x01\x1a\x04\xa0\xbb\x18\x03\x12(\n\x1e\x45RROR_REASON_UNKNOWN_CHARACTER\x10\x02\x1a\x04\xa0\xbb\x18\x03\x12&\n\x1c\x45RROR_REASON_MODEL_NOT_FOUND\x10\x03\x1a\x04\xa0\xbb\x18\x05\x12(\n\x1e\x45RROR_REASON_SESSION_NOT_FOUND\x10\x04\x1a\x04\xa0\xbb\x18\x05\x12&\n\x1c\x45RROR_REASON_SESSION_EXPIRED\x10\x05\x1a\x04\xa0\xbb\x18\x05\x12#\n\x19\x45RROR_REASON_SESSION_BUSY\x10\x06\x1a\x04\xa0\xbb\x18\n\x12(\n\x1e\x45RROR_REASON_POSITION_MISMATCH\x10\x07\x1a\x04\xa0\xbb\x18\t\x12%\n\x1b\x45RROR_REASON_MODEL_MISMATCH\x10\x08\x1a\x04\xa0\xbb\x18\t\x12&\n\x1c\x45RROR_REASON_SLOTS_EXHAUSTED\x10\t\x1a\x04\xa0\xbb\x18\x08\x12!\n\x17\x45RROR_REASON_QUEUE_FULL\x10\n\x1a\x04\xa0\xbb\x18\x08\x12%\n\x1b\x45RROR_REASON_READER_STALLED\x10\x0b\x1a\x04\xa0\xbb\x18\n\x12\x1f\n\x15\x45RROR_REASON_DRAINING\x10\x0c\x1a\x04\xa0\xbb\x18\x0e\x12\x1f\n\x15\x45RROR_REASON_INTERNAL\x10\r\x1a\x04\xa0\xbb\x18\r:6\n\tgrpc_code\x12!.google.protobuf.EnumValueOptions\x18\xb4\x87\x03 \x01(\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17unrolled/v1/error.proto\x12\x0bunrolled.v1\x1a google/protobuf/descriptor.proto*\xe5\x06\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12$\n\x1a\x45RROR_REASON_INVALID_FIELD\x10\x01\x1a\x04\xa0\xbb\x18\x03\x12(\n\x1e\x45RROR_REASON_UNKNOWN_CHARACTER\x10\x02\x1a\x04\xa0\xbb\x18\x03\x12&\n\x1c\x45RROR_REASON_MODEL_NOT_FOUND\x10\x03\x1a\x04\xa0\xbb\x18\x05\x12(\n\x1e\x45RROR_REASON_SESSION_NOT_FOUND\x10\x04\x1a\x04\xa0\xbb\x18\x05\x12&\n\x1c\x45RROR_REASON_SESSION_EXPIRED\x10\x05\x1a\x04\xa0\xbb\x18\x05\x12#\n\x19\x45RROR_REASON_SESSION_BUSY\x10\x06\x1a\x04\xa0\xbb\x18\n\x12(\n\x1e\x45RROR_REASON_POSITION_MISMATCH\x10\x07\x1a\x04\xa0\xbb\x18\t\x12%\n\x1b\x45RROR_REASON_MODEL_MISMATCH\x10\x08\x1a\x04\xa0\xbb\x18\t\x12&\n\x1c\x45RROR_REASON_SLOTS_EXHAUSTED\x10\t\x1a\x04\xa0\xbb\x18\x08\x12!\n\x17\x45RROR_REASON_QUEUE_FULL\x10\n\x1a\x04\xa0\xbb\x18\x08\x12%\n\x1b\x45RROR_REASON_READER_STALLED\x10\x0b\x1a\x04\xa0\xbb\x18\n\x12\x1f\n\x15\x45RROR_REASON_DRAINING\x10\x0c\x1a\x04\xa0\xbb\x18\x0e\x12\x1f\n\x15\x45RROR_REASON_INTERNAL\x10\r\x1a\x04\xa0\xbb\x18\r\x12&\n\x1c\x45RROR_REASON_SESSION_EVICTED\x10\x0e\x1a\x04\xa0\xbb\x18\x05\x12$\n\x1a\x45RROR_REASON_SESSION_MOVED\x10\x0f\x1a\x04\xa0\xbb\x18\n\x12 \n\x16\x45RROR_REASON_PREEMPTED\x10\x10\x1a\x04\xa0\xbb\x18\n\x12*\n ERROR_REASON_REWIND_OUT_OF_RANGE\x10\x11\x1a\x04\xa0\xbb\x18\x0b\x12\'\n\x1d\x45RROR_REASON_SNAPSHOT_INVALID\x10\x12\x1a\x04\xa0\xbb\x18\x03\x12(\n\x1e\x45RROR_REASON_SNAPSHOT_MISMATCH\x10\x13\x1a\x04\xa0\xbb\x18\t\x12+\n!ERROR_REASON_IDEMPOTENCY_CONFLICT\x10\x14\x1a\x04\xa0\xbb\x18\n\x12(\n\x1e\x45RROR_REASON_STORE_UNAVAILABLE\x10\x15\x1a\x04\xa0\xbb\x18\x0e:6\n\tgrpc_code\x12!.google.protobuf.EnumValueOptions\x18\xb4\x87\x03 \x01(\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -48,6 +48,22 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _globals['_ERRORREASON'].values_by_name["ERROR_REASON_DRAINING"]._serialized_options = b'\240\273\030\016'
   _globals['_ERRORREASON'].values_by_name["ERROR_REASON_INTERNAL"]._options = None
   _globals['_ERRORREASON'].values_by_name["ERROR_REASON_INTERNAL"]._serialized_options = b'\240\273\030\r'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_SESSION_EVICTED"]._options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_SESSION_EVICTED"]._serialized_options = b'\240\273\030\005'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_SESSION_MOVED"]._options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_SESSION_MOVED"]._serialized_options = b'\240\273\030\n'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_PREEMPTED"]._options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_PREEMPTED"]._serialized_options = b'\240\273\030\n'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_REWIND_OUT_OF_RANGE"]._options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_REWIND_OUT_OF_RANGE"]._serialized_options = b'\240\273\030\013'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_SNAPSHOT_INVALID"]._options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_SNAPSHOT_INVALID"]._serialized_options = b'\240\273\030\003'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_SNAPSHOT_MISMATCH"]._options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_SNAPSHOT_MISMATCH"]._serialized_options = b'\240\273\030\t'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_IDEMPOTENCY_CONFLICT"]._options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_IDEMPOTENCY_CONFLICT"]._serialized_options = b'\240\273\030\n'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_STORE_UNAVAILABLE"]._options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_STORE_UNAVAILABLE"]._serialized_options = b'\240\273\030\016'
   _globals['_ERRORREASON']._serialized_start=75
-  _globals['_ERRORREASON']._serialized_end=618
+  _globals['_ERRORREASON']._serialized_end=944
 # @@protoc_insertion_point(module_scope)

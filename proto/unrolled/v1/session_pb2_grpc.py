@@ -6,7 +6,8 @@ from unrolled.v1 import session_pb2 as unrolled_dot_v1_dot_session__pb2
 
 
 class SessionServiceStub(object):
-    """Makes and ends sessions. All calls may run at once, also with streams.
+    """Makes, copies, rewinds, moves and ends sessions. All calls may run at once,
+    also with streams; a call that changes a session acts on it alone.
     """
 
     def __init__(self, channel):
@@ -35,10 +36,31 @@ class SessionServiceStub(object):
                 request_serializer=unrolled_dot_v1_dot_session__pb2.DeleteSessionRequest.SerializeToString,
                 response_deserializer=unrolled_dot_v1_dot_session__pb2.DeleteSessionResponse.FromString,
                 )
+        self.ForkSession = channel.unary_unary(
+                '/unrolled.v1.SessionService/ForkSession',
+                request_serializer=unrolled_dot_v1_dot_session__pb2.ForkSessionRequest.SerializeToString,
+                response_deserializer=unrolled_dot_v1_dot_session__pb2.ForkSessionResponse.FromString,
+                )
+        self.RewindSession = channel.unary_unary(
+                '/unrolled.v1.SessionService/RewindSession',
+                request_serializer=unrolled_dot_v1_dot_session__pb2.RewindSessionRequest.SerializeToString,
+                response_deserializer=unrolled_dot_v1_dot_session__pb2.RewindSessionResponse.FromString,
+                )
+        self.ExportSnapshot = channel.unary_unary(
+                '/unrolled.v1.SessionService/ExportSnapshot',
+                request_serializer=unrolled_dot_v1_dot_session__pb2.ExportSnapshotRequest.SerializeToString,
+                response_deserializer=unrolled_dot_v1_dot_session__pb2.ExportSnapshotResponse.FromString,
+                )
+        self.ImportSnapshot = channel.unary_unary(
+                '/unrolled.v1.SessionService/ImportSnapshot',
+                request_serializer=unrolled_dot_v1_dot_session__pb2.ImportSnapshotRequest.SerializeToString,
+                response_deserializer=unrolled_dot_v1_dot_session__pb2.ImportSnapshotResponse.FromString,
+                )
 
 
 class SessionServiceServicer(object):
-    """Makes and ends sessions. All calls may run at once, also with streams.
+    """Makes, copies, rewinds, moves and ends sessions. All calls may run at once,
+    also with streams; a call that changes a session acts on it alone.
     """
 
     def CreateSession(self, request, context):
@@ -63,8 +85,42 @@ class SessionServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def DeleteSession(self, request, context):
-        """Ends a session and frees its state. A stream that runs on it is refused
-        with SESSION_BUSY: cancel it first.
+        """Ends a session and frees its state. While a stream runs on it the call is
+        refused with SESSION_BUSY, unless it says preempt.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ForkSession(self, request, context):
+        """Makes further sessions that begin where one is now: same history, same
+        state. A session on which a stream runs is copied as of its last delivered
+        position.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RewindSession(self, request, context):
+        """Takes a session back to a position it had before; what came after is
+        forgotten. Exact: the text that follows is the one that would have
+        followed then. SESSION_BUSY while a stream runs, unless it says preempt.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportSnapshot(self, request, context):
+        """Returns a session as portable bytes, signed by the server. The session
+        stays. One on which a stream runs is taken as of its last delivered
+        position.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ImportSnapshot(self, request, context):
+        """Makes a session of a snapshot that a server with the same key made.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -93,6 +149,26 @@ def add_SessionServiceServicer_to_server(servicer, server):
                     request_deserializer=unrolled_dot_v1_dot_session__pb2.DeleteSessionRequest.FromString,
                     response_serializer=unrolled_dot_v1_dot_session__pb2.DeleteSessionResponse.SerializeToString,
             ),
+            'ForkSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.ForkSession,
+                    request_deserializer=unrolled_dot_v1_dot_session__pb2.ForkSessionRequest.FromString,
+                    response_serializer=unrolled_dot_v1_dot_session__pb2.ForkSessionResponse.SerializeToString,
+            ),
+            'RewindSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.RewindSession,
+                    request_deserializer=unrolled_dot_v1_dot_session__pb2.RewindSessionRequest.FromString,
+                    response_serializer=unrolled_dot_v1_dot_session__pb2.RewindSessionResponse.SerializeToString,
+            ),
+            'ExportSnapshot': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExportSnapshot,
+                    request_deserializer=unrolled_dot_v1_dot_session__pb2.ExportSnapshotRequest.FromString,
+                    response_serializer=unrolled_dot_v1_dot_session__pb2.ExportSnapshotResponse.SerializeToString,
+            ),
+            'ImportSnapshot': grpc.unary_unary_rpc_method_handler(
+                    servicer.ImportSnapshot,
+                    request_deserializer=unrolled_dot_v1_dot_session__pb2.ImportSnapshotRequest.FromString,
+                    response_serializer=unrolled_dot_v1_dot_session__pb2.ImportSnapshotResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'unrolled.v1.SessionService', rpc_method_handlers)
@@ -101,7 +177,8 @@ def add_SessionServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class SessionService(object):
-    """Makes and ends sessions. All calls may run at once, also with streams.
+    """Makes, copies, rewinds, moves and ends sessions. All calls may run at once,
+    also with streams; a call that changes a session acts on it alone.
     """
 
     @staticmethod
@@ -169,5 +246,73 @@ class SessionService(object):
         return grpc.experimental.unary_unary(request, target, '/unrolled.v1.SessionService/DeleteSession',
             unrolled_dot_v1_dot_session__pb2.DeleteSessionRequest.SerializeToString,
             unrolled_dot_v1_dot_session__pb2.DeleteSessionResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def ForkSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/unrolled.v1.SessionService/ForkSession',
+            unrolled_dot_v1_dot_session__pb2.ForkSessionRequest.SerializeToString,
+            unrolled_dot_v1_dot_session__pb2.ForkSessionResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def RewindSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/unrolled.v1.SessionService/RewindSession',
+            unrolled_dot_v1_dot_session__pb2.RewindSessionRequest.SerializeToString,
+            unrolled_dot_v1_dot_session__pb2.RewindSessionResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def ExportSnapshot(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/unrolled.v1.SessionService/ExportSnapshot',
+            unrolled_dot_v1_dot_session__pb2.ExportSnapshotRequest.SerializeToString,
+            unrolled_dot_v1_dot_session__pb2.ExportSnapshotResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def ImportSnapshot(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/unrolled.v1.SessionService/ImportSnapshot',
+            unrolled_dot_v1_dot_session__pb2.ImportSnapshotRequest.SerializeToString,
+            unrolled_dot_v1_dot_session__pb2.ImportSnapshotResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)

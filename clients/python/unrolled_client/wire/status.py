@@ -34,7 +34,13 @@ def error_of(failure: Any) -> errors.UnrolledError:
         field=bad_request.field_violations[0].field if bad_request.field_violations else None,
         retry_after_s=seconds(retry.retry_delay) if _unpack(status, retry) else None,
         error_id=info.metadata.get("error_id") if is_explained else None,
+        position=_position_in(info) if is_explained else None,
     )
+
+
+def _position_in(info: error_details_pb2.ErrorInfo) -> int | None:
+    position = info.metadata.get("position", "")
+    return int(position) if position.isdecimal() else None
 
 
 def _class_of(code: grpc.StatusCode, reason: str | None) -> type[errors.UnrolledError]:
