@@ -5,12 +5,14 @@ The life of one token, module by module; each module imports only from those abo
 1. ``settings``, ``errors``               what may be asked for, and how a refusal is said
 2. ``vocabulary``, ``sampling``           text to tokens; how a token is chosen
 3. ``arena``                              slots of state memory
-4. ``nodes``, ``branches``, ``draws``, ``graph``, ``program``
+4. ``nodes``, ``branches``, ``draws``, ``fusion``, ``parting``, ``graph``, ``program``
                                           the cell and the sampler as one ONNX graph; running it
-5. ``session``, ``row``                   a claim on a state; a call's place in the batch
+5. ``history``, ``session``               a claim on a state, with the tokens to go back by
+   ``delivery``, ``slice``, ``row``       news; what a slice did; a call's place in the batch
 6. ``stops``, ``stream``, ``scoring``     what a row is for: a generation, a score
 7. ``bundle``                             a folder proves that it is what it says
-8. ``scheduler``                          which rows, how many steps
+8. ``residency``                          where sessions' states are
+   ``table``, ``scheduler``               the rows that run; which they are, how many steps
 9. ``lane``, ``engine``                   five beats: choose, gather, run, deliver, settle; whose turn it is
 
 So far everything runs in a plain ``for`` loop. From here on it is asyncio:

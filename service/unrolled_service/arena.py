@@ -1,16 +1,17 @@
-"""State memory: one preallocated array per state tensor, handed out in slots.
+"""State memory: one preallocated array, a row of it a session, handed out in slots.
 
 The arena knows rows, not who owns them or what they mean. It runs on the engine's thread.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
 
+Floats = NDArray[np.float32]
 Rows = NDArray[np.intp]
-States = list[NDArray[np.float32]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,21 +30,30 @@ class StateSpec:
     shape: tuple[int, ...]
     initial: float = 0.0
 
+    @property
+    def size(self) -> int:
+        """Number of elements a row."""
+        return prod(self.shape)
+
+
+def initial_state(specs: Sequence[StateSpec]) -> Floats:
+    """Return the state at position 0 as one row: f32[S], every tensor flattened, one behind the other."""
+    return np.concatenate([np.full(spec.size, spec.initial, np.float32) for spec in specs])
+
 
 class Arena:
     """Slots of state memory; in use + free = capacity, always.
 
-    Memory is reserved at once and touched only as slots are used. A slot is reset when it is
-    acquired and wiped when it is released, so no state outlives its owner.
+    Memory is reserved at once and touched only as slots are used. A slot is wiped when it is released, so
+    no state outlives its owner.
 
     Args:
-        specs: the tensors of one state.
+        size: S, elements of one state.
         capacity: number of slots.
     """
 
-    def __init__(self, specs: Sequence[StateSpec], capacity: int) -> None:
-        self._specs = tuple(specs)
-        self._states: States = [np.zeros((capacity, *spec.shape), np.float32) for spec in specs]
+    def __init__(self, size: int, capacity: int) -> None:
+        self._states = np.zeros((capacity, size), np.float32)
         self._free = list(range(capacity - 1, -1, -1))
         self.capacity = capacity
 
@@ -55,35 +65,26 @@ class Arena:
     @property
     def slot_bytes(self) -> int:
         """Bytes of one state."""
-        return sum(state[0].nbytes for state in self._states)
+        return int(self._states[0].nbytes)
 
     def can_acquire(self) -> bool:
         """Return whether a slot is free."""
         return bool(self._free)
 
     def acquire(self) -> int:
-        """Take a slot at the zero state. ``IndexError`` when none is free: ask ``can_acquire`` first."""
-        slot = self._free.pop()
-        for spec, state in zip(self._specs, self._states, strict=True):
-            state[slot] = spec.initial
-        return slot
+        """Take a slot; write it before it is read. ``IndexError`` when none is free: ask ``can_acquire`` first."""
+        return self._free.pop()
 
     def release(self, slot: int) -> None:
         """Give back an acquired slot and wipe it."""
-        for state in self._states:
-            state[slot] = 0.0
+        self._states[slot] = 0.0
         self._free.append(slot)
 
-    def read(self, rows: Rows) -> States:
-        """Return copies of rows, one ``[len(rows), *shape]`` array per state."""
-        return [state[rows] for state in self._states]
+    def read(self, slot: int) -> Floats:
+        """Return a copy of a row, f32[S]."""
+        state: Floats = self._states[slot].copy()
+        return state
 
-    def write(self, rows: Rows, states: Sequence[NDArray[np.float32]]) -> None:
-        """Overwrite rows with ``[len(rows), *shape]`` arrays."""
-        for state, new in zip(self._states, states, strict=True):
-            state[rows] = new
-
-    def copy(self, source: int | Rows, target: int | Rows) -> None:
-        """Copy slots onto others of the same number."""
-        for state in self._states:
-            state[target] = state[source]
+    def write(self, slots: int | Rows, states: Floats) -> None:
+        """Overwrite one row with f32[S], or several with f32[len(slots), S]."""
+        self._states[slots] = states

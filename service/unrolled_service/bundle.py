@@ -23,7 +23,6 @@ from unrolled.v1.bundle_pb2 import TASK_GENERATE, Golden, Manifest
 from unrolled_service.arena import StateSpec
 from unrolled_service.errors import BundleError
 from unrolled_service.program import NOT_FORCED, Batch, Program, ProgramError
-from unrolled_service.sampling import Sampling
 from unrolled_service.settings import Precision
 from unrolled_service.vocabulary import Vocabulary
 
@@ -97,7 +96,7 @@ def _choose(folder: Path, manifest: Manifest, states: Sequence[StateSpec], preci
             _log.warning("%s; %s is not considered", error, name)
     if len(programs) == 1:
         return "fp32", programs["fp32"]
-    seconds = time_programs(programs, states)
+    seconds = time_programs(programs)
     fastest = min(seconds, key=seconds.__getitem__)
     chosen = fastest if seconds["fp32"] >= _WORTHWHILE * seconds[fastest] else "fp32"
     steps = ", ".join(f"{name} {1e3 * each / _TRIAL_STEPS:.3f} ms" for name, each in seconds.items())
@@ -105,21 +104,20 @@ def _choose(folder: Path, manifest: Manifest, states: Sequence[StateSpec], preci
     return chosen, programs[chosen]
 
 
-def time_programs(programs: Mapping[str, Program], states: Sequence[StateSpec]) -> dict[str, float]:
+def time_programs(programs: Mapping[str, Program]) -> dict[str, float]:
     """Return the median seconds of a short run of each, measured in turns."""
     batch = Batch(
         token=np.zeros(_TRIAL_ROWS, np.int64),
         forced=np.full((_TRIAL_STEPS, _TRIAL_ROWS), NOT_FORCED, np.int64),
         position=np.ones(_TRIAL_ROWS, np.int64),
         seed=np.arange(_TRIAL_ROWS, dtype=np.uint64),
-        sampling=(Sampling(),) * _TRIAL_ROWS,
+        temperature=np.ones((_TRIAL_ROWS, 1), np.float32),
     )
-    zeros = [np.full((_TRIAL_ROWS, *state.shape), state.initial, np.float32) for state in states]
     seconds: dict[str, list[float]] = {name: [] for name in programs}
     for _ in range(_TRIALS + 1):  # the first one warms up
         for name, program in programs.items():
             started = time.perf_counter()
-            program.run(batch, zeros)
+            program.run(batch, np.tile(program.initial, (_TRIAL_ROWS, 1)))
             seconds[name].append(time.perf_counter() - started)
     return {name: median(each[1:]) for name, each in seconds.items()}
 
@@ -135,7 +133,7 @@ def _prove(folder: Path, manifest: Manifest, states: Sequence[StateSpec], cell_n
         program = Program(cell, states, size)
     except ProgramError as error:
         raise BundleError(f"{folder / cell_name}: {error}") from error
-    _replay(folder / golden_name, program, states, golden)
+    _replay(folder / golden_name, program, golden)
     return program
 
 
@@ -222,7 +220,7 @@ def _check_golden(file: Path, golden: Golden, vocabulary_size: int) -> None:
         raise BundleError(f"{file}: has a token outside the vocabulary")
 
 
-def _replay(file: Path, program: Program, states: Sequence[StateSpec], golden: Golden) -> None:
+def _replay(file: Path, program: Program, golden: Golden) -> None:
     """Run the golden run in two rows, one greedy and one sampled, and compare every token."""
     prompt, expected = list(golden.prompt), np.array([golden.greedy, golden.sampled], np.int64).T
     forced = np.full((len(prompt) + len(expected) - 1, 2), NOT_FORCED, np.int64)
@@ -232,10 +230,9 @@ def _replay(file: Path, program: Program, states: Sequence[StateSpec], golden: G
         forced=forced,
         position=np.ones(2, np.int64),
         seed=np.full(2, golden.seed, np.uint64),
-        sampling=(Sampling(temperature=0.0), Sampling()),
+        temperature=np.array([[0.0], [1.0]], np.float32),
     )
-    zeros = [np.full((2, *state.shape), state.initial, np.float32) for state in states]
-    differs = program.run(batch, zeros).tokens[len(prompt) - 1 :] != expected
+    differs = program.run(batch, np.tile(program.initial, (2, 1))).tokens[len(prompt) - 1 :] != expected
     if differs.any():
         step = int(differs.any(axis=1).argmax())
         raise RunDiffers(f"{file}: this machine's run differs from the recorded one at step {step}")

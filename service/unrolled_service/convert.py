@@ -14,9 +14,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from unrolled.v1 import generation_pb2 as wire
 from unrolled.v1.session_pb2 import Session as SessionMessage
+from unrolled_service.delivery import Described
 from unrolled_service.errors import InvalidField
 from unrolled_service.outbox import Parcel
-from unrolled_service.row import Described
 from unrolled_service.sampling import Sampling
 from unrolled_service.scoring import Score, Scoring
 from unrolled_service.session import SessionInfo

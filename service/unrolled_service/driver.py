@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar, cast
 
+from unrolled_service.delivery import Delivery
 from unrolled_service.engine import Engine, SliceFailed
-from unrolled_service.lane import Slice
 from unrolled_service.outbox import Outbox
-from unrolled_service.row import Delivery
+from unrolled_service.slice import Slice
 
 _log = logging.getLogger(__name__)
 _R = TypeVar("_R")

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import count, islice
 
 from unrolled_service.bundle import Bundle
+from unrolled_service.delivery import Delivery, Sink
 from unrolled_service.errors import (
     Draining,
     InvalidField,
@@ -19,11 +20,13 @@ from unrolled_service.errors import (
     SessionBusy,
     SlotsExhausted,
 )
-from unrolled_service.lane import Lane, Slice
-from unrolled_service.row import Delivery, Row, Sink
+from unrolled_service.history import History
+from unrolled_service.lane import Lane
+from unrolled_service.row import Row
 from unrolled_service.scoring import ScoreRow, Scoring
 from unrolled_service.session import Session, SessionInfo, SessionTable, make_session_id
 from unrolled_service.settings import Settings
+from unrolled_service.slice import Slice
 from unrolled_service.stream import Generation, Stream
 
 _RETRY_AFTER_S = 1.0
@@ -133,14 +136,12 @@ class Engine:
         seed = generation.seed
         if seed is None:
             seed = session.seed if session else make_seed()
-        slot = lane.arena.acquire()
         stream = Stream(
             generation,
             sink,
             lane=lane.bundle.name,
             vocabulary_size=len(lane.bundle.vocabulary),
             session=session,
-            slot=slot,
             seed=seed,
             arrived=self._clock() if arrived is None else arrived,
         )
@@ -156,8 +157,7 @@ class Engine:
         self._check_open()
         lane = self.lane(model)
         self._check_place(lane)
-        slot = lane.arena.acquire()
-        row = ScoreRow(scoring, sink, lane=lane.bundle.name, slot=slot, arrived=self._clock())
+        row = ScoreRow(scoring, sink, lane=lane.bundle.name, arrived=self._clock())
         lane.admit(row)
         return row
 
@@ -176,7 +176,7 @@ class Engine:
         news = []
         for lane in lanes:
             for stream in list(lane.scheduler):
-                lane.scheduler.remove(stream)
+                lane.stop(stream)
                 news.append(Delivery(stream.sink, "", stream.sent, error=error))
         return news
 
@@ -204,7 +204,7 @@ class Engine:
             serial=next(self._serials),
             model=lane.bundle.name,
             seed=make_seed() if seed is None else seed,
-            slot=lane.arena.acquire(),
+            history=History(len(lane.bundle.vocabulary), self._settings.rewind_tokens),
             ttl_s=ttl_s,
             created=time.time(),
             expires=self._clock() + ttl_s,
@@ -271,7 +271,7 @@ class Engine:
 
     def _free(self, session: Session) -> None:
         lane = self.lanes[session.model]
-        lane.arena.release(session.slot)
+        lane.residency.release(session)
         lane.sessions -= 1
 
     def _check_place(self, lane: Lane) -> None:

@@ -1,219 +1,160 @@
-"""One bundle with its state memory and its rows, and the slice that advances them.
+"""One bundle with its sessions' states and its rows, and the slice that advances them.
 
 A slice is five beats: choose, gather, run, deliver, settle. It runs on the engine's thread; news
 leaves as ``Delivery`` values, and who carries them to the callers is somebody else's business.
 """
 
 import time
-from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 
-import numpy as np
-
-from unrolled_service.arena import Arena, Rows, StateSpec
 from unrolled_service.bundle import Bundle
-from unrolled_service.program import NOT_FORCED, Batch, Floats, Outcome
-from unrolled_service.row import Delivery, Row, Tokens
+from unrolled_service.history import Checkpoint
+from unrolled_service.program import Batch, Outcome
+from unrolled_service.residency import Residency
+from unrolled_service.row import NOWHERE, Row
 from unrolled_service.scheduler import Scheduler
 from unrolled_service.settings import Settings
+from unrolled_service.slice import Slice
+from unrolled_service.table import Table, count_inputs
 
 STAGES = ("choose", "gather", "run", "deliver", "settle")
 
 
-@dataclass(slots=True)
-class Slice:
-    """What one slice did.
-
-    Attributes:
-        model: name of the bundle.
-        rows: extent of the batch.
-        steps: K, steps that every row ran.
-        deliveries: news, in row order; a row without news has none.
-        prompt_tokens: tokens fed from callers' texts.
-        generated_tokens: sampled tokens handed to callers.
-        queue_waits_s: waits of the rows that ran for the first time.
-        first_tokens_s: waits of the streams that got their first token, from arrival.
-        gaps: how many streams got their next n tokens after those of time t, by (t, n).
-        ended_at: engine time at which the samples were there.
-        stages_s: seconds of the beats by name.
-    """
-
-    model: str
-    rows: int
-    steps: int
-    deliveries: list[Delivery] = field(default_factory=list)
-    prompt_tokens: int = 0
-    generated_tokens: int = 0
-    queue_waits_s: list[float] = field(default_factory=list)
-    first_tokens_s: list[float] = field(default_factory=list)
-    gaps: Counter[tuple[float, int]] = field(default_factory=Counter)
-    ended_at: float = 0.0
-    stages_s: dict[str, float] = field(default_factory=dict)
-
-
 class Lane:
     """One bundle being served.
-
-    A slot holds the cell's states and, behind them, how often each token was generated and fed: what
-    penalties depend on is part of the state.
 
     Args:
         bundle: what is served.
         settings: limits of rows, steps, streams and sessions.
 
     Attributes:
-        sessions: sessions that hold a slot.
-        streams: rows that hold a slot: admitted and not released.
+        residency: where the sessions' states are.
+        scheduler: which rows run.
+        sessions: number of sessions.
+        streams: number of rows that were admitted and not released.
     """
 
     def __init__(self, bundle: Bundle, settings: Settings) -> None:
         self.bundle = bundle
-        counts = [StateSpec(name, name, (len(bundle.vocabulary),)) for name in ("generated", "fed")]
-        self.arena = Arena((*bundle.states, *counts), settings.max_sessions + settings.max_streams)
+        initial = bundle.program.initial
+        self.residency = Residency(initial, max(settings.slots, settings.max_streams))
         self.scheduler = Scheduler(
             max_rows=settings.max_rows,
             max_steps=settings.max_steps,
             slice_s=settings.slice_ms / 1000,
+            pause_s=settings.pause_ms / 1000,
             credit=settings.credit,
         )
         self.sessions = 0
         self.streams = 0
+        self._initial = initial
+        self._table = Table(len(initial), len(bundle.vocabulary), settings.max_rows, settings.max_steps)
 
     def slice(self, now: float, before_run: Callable[[], None]) -> Slice | None:
-        """Advance every chosen row by up to K steps; return None if no row wants to run.
+        """Advance every chosen row by up to K steps; return what was done, or None if no row wants to run.
 
         Args:
             now: engine time.
             before_run: called when everything is ready and the interpreter's lock is about to be let go.
         """
-        started = time.perf_counter()
-        rows = self.scheduler.choose()
+        marks = [time.perf_counter()]
+        rows = self._table.arrange(self.scheduler.choose())
         if not rows:
             return None
-        chosen = time.perf_counter()
-        done = Slice(self.bundle.name, len(rows), self.scheduler.steps(rows))
-        slots: Rows = np.array([row.slot for row in rows], np.intp)
-        *states, generated, fed = self.arena.read(slots)
-        batch = _gather(rows, done.steps, generated, fed)
+        steps = self.scheduler.steps(rows)
+        marks.append(time.perf_counter())
+        self._advance_sessions(rows)
+        batch, state = self._table.batch(rows, steps)
         before_run()
-        gathered = time.perf_counter()
-        outcome = self.bundle.program.run(batch, states)
-        ran = time.perf_counter()
-        moments = (now + chosen - started, now + ran - started)
-        self._deliver(rows, outcome, done, *moments, step_s=(ran - gathered) / done.steps)
-        delivered = time.perf_counter()
-        self._settle(rows, slots, batch, outcome, generated, fed)
-        settled = time.perf_counter()
-        self.scheduler.learn(len(rows), done.steps, ran - gathered, (gathered - started) + (settled - ran))
-        marks = (started, chosen, gathered, ran, delivered, settled)
+        marks.append(time.perf_counter())
+        outcome = self.bundle.program.run(batch, state)
+        marks.append(time.perf_counter())
+        done = self._harvest(now, marks, rows, outcome)
+        self._deliver(rows, done)
+        marks.append(time.perf_counter())
+        self._settle(rows, batch, outcome)
+        marks.append(time.perf_counter())
         done.stages_s = {name: marks[i + 1] - marks[i] for i, name in enumerate(STAGES)}
+        self.scheduler.learn(done.rows, steps, done.stages_s)
         return done
 
     def admit(self, row: Row) -> None:
-        """Take in a row whose slot was acquired here; its state begins as its session's."""
+        """Take in a row; its state begins as its session's."""
         if session := row.session:
-            self.arena.copy(session.slot, row.slot)
+            row.state = self.residency.state_of(session)
+            self.residency.bring_in(session)
             session.row = row
+        else:
+            row.state = self._initial
         self.streams += 1
         self.scheduler.add(row)
 
-    def release(self, row: Row) -> None:
-        """Let go of a row: its slot, and its session, left at the last delivered position."""
-        self.streams -= 1
+    def stop(self, row: Row) -> None:
+        """Compute no more of a row; it must still be released."""
+        self._take_out(row)
         self.scheduler.remove(row)
+
+    def release(self, row: Row) -> None:
+        """Let go of a row, and of its session, which is left at the last delivered position."""
+        self.streams -= 1
+        self.stop(row)
         if session := row.session:
-            if row.can_advance_session():
-                self.arena.copy(row.slot, session.slot)
+            if row.state is not None and row.can_advance_session():
+                self.residency.put(session, row.state)
                 row.advance_session()
             row.keep_delivered()
             session.row = None
-        self.arena.release(row.slot)
+            self.residency.rest(session)
 
-    def _deliver(
-        self, rows: list[Row], outcome: Outcome, done: Slice, joined_at: float, now: float, *, step_s: float
-    ) -> None:
+    def _harvest(self, now: float, marks: Sequence[float], rows: Sequence[Row], outcome: Outcome) -> Slice:
+        started, chosen, gathered, ran = marks
+        steps = len(outcome.tokens)
+        return Slice(
+            self.bundle.name,
+            len(rows),
+            steps,
+            outcome,
+            self.bundle.vocabulary.decode(outcome.tokens),
+            joined_at=now + chosen - started,
+            ended_at=now + ran - started,
+            step_s=(ran - gathered) / steps,
+            pause_s=self.scheduler.pause_s(len(rows)),
+            bulk=self.scheduler.bulk,
+        )
+
+    @staticmethod
+    def _deliver(rows: Sequence[Row], done: Slice) -> None:
         """Turn the samples into news."""
-        steps, done.ended_at = done.steps, now
-        text = self.bundle.vocabulary.decode(np.ascontiguousarray(outcome.tokens.T))
         for i, row in enumerate(rows):
             if row.chosen_at is None:
-                row.chosen_at = joined_at
-                done.queue_waits_s.append(joined_at - row.arrived)
-            if len(row.forced):
-                done.prompt_tokens += row.prompt_tokens_within(steps)
-            first, end = row.samples_within(steps)
-            if end <= first:
-                continue
-            before, count = row.last_tokens_at, end - first
-            news = row.take(text[i * steps + first : i * steps + end], outcome, i, first, end, now)
-            if before is not None:
-                done.gaps[before, count] += 1
-            elif row.first_token_at is not None:
-                done.first_tokens_s.append(now - row.arrived)
-                done.gaps[now - step_s * (count - 1), count - 1] += 1
-            if news:
-                done.generated_tokens += len(news.text)
-                done.deliveries.append(news)
+                row.chosen_at = done.joined_at
+                done.queue_waits_s.append(done.joined_at - row.arrived)
+            if delivery := row.take(done, i):
+                done.generated_tokens += len(delivery.text)
+                done.deliveries.append(delivery)
 
-    def _settle(
-        self, rows: list[Row], slots: Rows, batch: Batch, outcome: Outcome, generated: Floats, fed: Floats
-    ) -> None:
-        """Let sessions follow to the state before this slice, then take the new one."""
-        followers = [row for row in rows if row.session and row.can_advance_session()]
+    def _settle(self, rows: Sequence[Row], batch: Batch, outcome: Outcome) -> None:
+        """Take in the new states; let go of the rows that are finished or too far ahead of their readers."""
+        if batch.extras is not None:
+            count_inputs(rows, batch, outcome)
+        self._table.step(outcome)
+        for row in self.scheduler.settle():
+            self._take_out(row)
+
+    def _advance_sessions(self, rows: Sequence[Row]) -> None:
+        """Let sessions follow to their rows' states, where everything up to there was delivered."""
+        followers = [row for row in rows if row.session is not None and row.can_advance_session()]
         if followers:
-            sources = np.array([row.slot for row in followers], np.intp)
-            targets = np.array([row.session.slot for row in followers if row.session], np.intp)
-            self.arena.copy(sources, targets)
-            for row in followers:
+            states = self._table.states_of(followers)
+            self.residency.write([row.session for row in followers if row.session], states)
+            for row, state in zip(followers, states, strict=True):
                 row.advance_session()
-        counts = _count(rows, batch, outcome, generated, fed)
-        self.arena.write(slots, [*outcome.states, *counts])
-        steps = len(outcome.tokens)
-        for each, token in zip(rows, outcome.tokens[-1].tolist(), strict=True):
-            each.step(steps, token)
-        self.scheduler.settle()
+                if row.session and row.session.history.wants_checkpoint(row.consumed):
+                    row.session.history.keep(Checkpoint(row.consumed, state.copy()))
 
-
-def _gather(rows: list[Row], steps: int, generated: Floats, fed: Floats) -> Batch:
-    """Return the inputs of the rows: what is forced, and the last sample where nothing is."""
-    forced = np.full((steps, len(rows)), NOT_FORCED, np.int64)
-    for i, row in enumerate(rows):
-        if len(row.forced):
-            head = row.forced[:steps]
-            forced[: len(head), i] = head
-    described = max(row.described for row in rows)
-    return Batch(
-        token=np.array([row.token for row in rows], np.int64),
-        forced=forced,
-        position=np.array([row.consumed + 1 for row in rows], np.int64),
-        seed=np.array([row.seed for row in rows], np.uint64),
-        sampling=[row.sampling for row in rows],
-        generated=generated,
-        fed=fed,
-        target=_targets(rows, steps) if described else None,
-        described=described,
-    )
-
-
-def _targets(rows: list[Row], steps: int) -> Tokens:
-    targets = np.full((steps, len(rows)), -1, np.int64)
-    for i, row in enumerate(rows):
-        given = row.targets(steps)
-        targets[: len(given), i] = given
-    return targets
-
-
-def _count(rows: list[Row], batch: Batch, outcome: Outcome, generated: Floats, fed: Floats) -> tuple[Floats, Floats]:
-    """Add the inputs of this slice to the counts of generated and of fed tokens, f32[B, V] each."""
-    columns = np.array([i for i, row in enumerate(rows) if row.is_counted], np.intp)
-    if len(columns):
-        vocabulary_size = generated.shape[1]
-        forced = batch.forced[:, columns]
-        sampled = np.concatenate([batch.token[None, columns], outcome.tokens[:-1, columns]])
-        inputs = np.where(forced < 0, sampled, forced % vocabulary_size)
-        is_generated = (forced < 0) | (forced >= vocabulary_size)
-        place = (np.broadcast_to(columns, inputs.shape), inputs)
-        np.add.at(generated, place, is_generated)
-        np.add.at(fed, place, ~is_generated)
-    return generated, fed
+    def _take_out(self, row: Row) -> None:
+        """Take a row out of the batch, with its state if that may still be needed."""
+        if row.place != NOWHERE:
+            if not row.is_finished or row.session is not None:
+                row.state = self._table.state_of(row)
+            self._table.leave(row)

@@ -21,7 +21,8 @@ from prometheus_client import (
 
 from unrolled_service.engine import Engine
 from unrolled_service.errors import REASONS
-from unrolled_service.lane import STAGES, Lane, Slice
+from unrolled_service.lane import STAGES, Lane
+from unrolled_service.slice import Slice
 from unrolled_service.stream import Finish, FinishReason
 from unrolled_service.tally import Tally
 
@@ -116,8 +117,8 @@ class Metrics:
     def _add_gauges(self) -> None:
         self._gauge("streams_active", "Streams that run or wait for their readers", _active)
         self._gauge("streams_waiting", "Streams that wait for a row", lambda lane: lane.scheduler.waiting)
-        self._gauge("slots", "Slots of state memory", lambda lane: lane.arena.capacity)
-        self._gauge("slots_in_use", "Slots of state memory in use", lambda lane: lane.arena.slots_in_use)
+        self._gauge("slots", "Slots of state memory", lambda lane: lane.residency.arena.capacity)
+        self._gauge("slots_in_use", "Slots of state memory in use", lambda lane: lane.residency.arena.slots_in_use)
         self._gauge("state_bytes", "Bytes of state memory in use", _state_bytes)
         sessions = Gauge("unrolled_sessions", "Sessions by where their state is", ["tier"], registry=self.registry)
         lanes = self._lanes
@@ -146,4 +147,4 @@ def _active(lane: Lane) -> int:
 
 
 def _state_bytes(lane: Lane) -> int:
-    return lane.arena.slots_in_use * lane.arena.slot_bytes
+    return lane.residency.arena.slots_in_use * lane.residency.arena.slot_bytes

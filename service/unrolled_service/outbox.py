@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from unrolled_service.row import Delivery, Described
+from unrolled_service.delivery import Delivery, Described
 
 
 @dataclass(frozen=True, slots=True)

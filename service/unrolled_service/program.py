@@ -12,14 +12,32 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
-from unrolled_service.arena import States, StateSpec
+from unrolled_service.arena import Floats, StateSpec, initial_state
 from unrolled_service.graph import ROW_SETTINGS, compose_program
 from unrolled_service.sampling import Sampling
 
 Tokens = NDArray[np.int64]
-Floats = NDArray[np.float32]
 
 NOT_FORCED = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Extras:
+    """What a batch with a row that asks for more than a temperature needs besides.
+
+    Attributes:
+        sampling: one a row.
+        generated: f32[B, V], how often each token was generated; None where no row penalizes.
+        fed: f32[B, V], how often each was fed from a prompt; None where no row penalizes.
+        target: int64[K, B], tokens to describe, -1 for the one chosen; None describes nothing.
+        described: how many of the most probable tokens to describe beside the target.
+    """
+
+    sampling: Sequence[Sampling]
+    generated: Floats | None = None
+    fed: Floats | None = None
+    target: Tokens | None = None
+    described: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,41 +50,46 @@ class Batch:
             token that was generated before.
         position: int64[B], tokens in the row's history before step 0 draws.
         seed: uint64[B].
-        sampling: one a row.
-        generated: f32[B, V], how often each token was generated; needed only where a row penalizes.
-        fed: f32[B, V], how often each was fed from a prompt; needed only where a row penalizes.
-        target: int64[K, B], tokens to describe, -1 for the one chosen; None describes nothing.
-        described: how many of the most probable tokens to describe beside the target.
+        temperature: f32[B, 1]; 0 takes the most probable token.
+        extras: None where no row asks for more.
     """
 
     token: Tokens
     forced: Tokens
     position: Tokens
     seed: NDArray[np.uint64]
-    sampling: Sequence[Sampling]
-    generated: Floats | None = None
-    fed: Floats | None = None
-    target: Tokens | None = None
-    described: int = 0
+    temperature: Floats
+    extras: Extras | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptions:
+    """Log-probabilities of a run's steps.
+
+    Attributes:
+        chosen: f32[K, B], of each step's target.
+        top: f32[K, B, N], the highest ones, descending.
+        top_tokens: int64[K, B, N], their tokens.
+    """
+
+    chosen: Floats
+    top: Floats
+    top_tokens: Tokens
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a run gives, step by step; fresh arrays.
+    """What a run gives; fresh arrays.
 
     Attributes:
         tokens: int64[K, B], the token chosen at each step.
-        states: the new states, one ``[B, *shape]`` array each.
-        chosen: f32[K, B], log-probability of each step's target; empty unless described.
-        top: f32[K, B, N], the highest log-probabilities, descending; empty unless described.
-        top_tokens: int64[K, B, N], their tokens.
+        state: f32[B, S], the new states.
+        descriptions: None unless the batch asked for them.
     """
 
     tokens: Tokens
-    states: States
-    chosen: Floats
-    top: Floats
-    top_tokens: Tokens
+    state: Floats
+    descriptions: Descriptions | None = None
 
 
 class ProgramError(Exception):
@@ -74,13 +97,16 @@ class ProgramError(Exception):
 
 
 class Program:
-    """A cell compiled with the sampler.
+    """A cell compiled with the sampler, in two forms: one for batches without extras, one for the others.
 
     Args:
         cell: the checked single-step model.
         states: its states in order.
         vocabulary_size: V, the width of its logits.
         threads: threads inside one operator; 1 has no pool and no spinning.
+
+    Attributes:
+        initial: f32[S], the state at position 0: every state tensor flattened, one behind the other.
 
     Raises:
         ProgramError: the cell cannot be compiled.
@@ -89,54 +115,62 @@ class Program:
     def __init__(
         self, cell: onnx.ModelProto, states: Sequence[StateSpec], vocabulary_size: int, *, threads: int = 1
     ) -> None:
-        self._states = tuple(states)
+        self.initial = initial_state(states)
         self._vocabulary_size = vocabulary_size
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.enable_mem_pattern = False  # patterns are cached per batch size and never freed
         options.log_severity_level = 3
+
+        def compile_form(*, is_plain: bool) -> onnxruntime.InferenceSession:
+            model = compose_program(cell, states, vocabulary_size, is_plain=is_plain).SerializeToString()
+            return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
         try:
-            model = compose_program(cell, states, vocabulary_size).SerializeToString()
-            self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+            self._plain, self._full = compile_form(is_plain=True), compile_form(is_plain=False)
         except Exception as error:  # the runtime's errors have no common class
             raise ProgramError(str(error)) from error
-        self._outputs = ["tokens", "chosen", "top", "top_tokens", *(state.output for state in states)]
 
-    def run(self, batch: Batch, states: States) -> Outcome:
+    def run(self, batch: Batch, state: Floats) -> Outcome:
         """Advance every row by K steps.
 
         A row's result depends on its own column alone, never on its neighbours, B or K.
 
         Args:
             batch: inputs of the rows.
-            states: one ``[B, *shape]`` array per state.
+            state: f32[B, S].
         """
-        tokens, chosen, top, top_tokens, *new = self._session.run(self._outputs, self._feeds(batch, states))
-        return Outcome(tokens, new, chosen, top, top_tokens)
-
-    def _feeds(self, batch: Batch, states: States) -> dict[str, NDArray[np.generic]]:
-        steps, rows = batch.forced.shape
-        sampling, last = batch.sampling, self._vocabulary_size - 1
-        numbers = np.array([each.numbers for each in sampling], np.float32)
-        adjusts = any(each.adjusts for each in sampling)
-        unused = np.zeros((rows, 1), np.float32)
-        return {
+        feeds = {
+            "state": state,
             "token": batch.token,
             "forced": batch.forced,
             "seed": batch.seed.view(np.int64),
             "position": batch.position,
+            "temperature": batch.temperature,
+        }
+        if batch.extras is None:
+            return Outcome(*self._plain.run(_PLAIN_OUTPUTS, feeds))
+        feeds |= self._extra_feeds(batch.extras, len(batch.forced))
+        tokens, new_state, *descriptions = self._full.run(_FULL_OUTPUTS, feeds)
+        return Outcome(tokens, new_state, Descriptions(*descriptions) if batch.extras.target is not None else None)
+
+    def _extra_feeds(self, extras: Extras, steps: int) -> dict[str, NDArray[np.generic]]:
+        sampling, last, rows = extras.sampling, self._vocabulary_size - 1, len(extras.sampling)
+        numbers = np.array([each.numbers for each in sampling], np.float32)
+        adjusts = any(each.adjusts for each in sampling)
+        unused = np.zeros((rows, 1), np.float32)
+        return {
             **{name: numbers[:, i : i + 1] for i, name in enumerate(ROW_SETTINGS)},
             "top_k": np.array([[min(each.top_k - 1, last) if each.top_k else last] for each in sampling], np.int64),
             "bias": self._bias(sampling) if adjusts else unused,
-            "generated": self._counts(batch.generated, rows) if adjusts else unused,
-            "fed": self._counts(batch.fed, rows) if adjusts else unused,
-            "target": np.empty((steps, 0), np.int64) if batch.target is None else batch.target,
-            "described": np.array([batch.described], np.int64),
+            "generated": self._counts(extras.generated, rows) if adjusts else unused,
+            "fed": self._counts(extras.fed, rows) if adjusts else unused,
+            "target": np.empty((steps, 0), np.int64) if extras.target is None else extras.target,
+            "described": np.array([extras.described], np.int64),
             "adjust": np.array(adjusts),
             "truncate": np.array(any(each.truncates for each in sampling)),
-            "describe": np.array(batch.target is not None),
-            **{spec.input: state for spec, state in zip(self._states, states, strict=True)},
+            "describe": np.array(extras.target is not None),
         }
 
     def _bias(self, sampling: Sequence[Sampling]) -> Floats:
@@ -148,3 +182,12 @@ class Program:
 
     def _counts(self, counts: Floats | None, rows: int) -> Floats:
         return np.zeros((rows, self._vocabulary_size), np.float32) if counts is None else counts
+
+
+_PLAIN_OUTPUTS = ["tokens", "new_state"]
+_FULL_OUTPUTS = [*_PLAIN_OUTPUTS, "chosen", "top", "top_tokens"]
+
+
+def temperatures(sampling: Sequence[Sampling]) -> Floats:
+    """Return the temperatures of rows as a program takes them: f32[B, 1]."""
+    return np.array([[each.temperature] for each in sampling], np.float32)

@@ -4,8 +4,9 @@ Streams join and leave between slices. One whose reader is too far behind rests:
 but no row. Runs on the engine's thread.
 """
 
+import math
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 
 from unrolled_service.row import Row
@@ -13,7 +14,8 @@ from unrolled_service.row import Row
 _UNKNOWN_STEP_S = 0.0005
 _SHORTEST_STEP_S = 1e-7
 _LEARNING_RATE = 0.2
-_OVERHEAD_SHARE = 0.05
+_OVERHEAD_SHARE = 0.03
+_HURRY_S = 0.001
 _MESSAGES_PER_S = 5000
 
 
@@ -23,16 +25,18 @@ class Scheduler:
     Args:
         max_rows: rows a slice has at most.
         max_steps: steps a slice has at most.
-        slice_s: how long a slice should take.
+        slice_s: how long a slice should take at most.
+        pause_s: how long text gathers before it travels.
         credit: unread characters past which a stream rests; it returns at half of it.
     """
 
-    def __init__(self, *, max_rows: int, max_steps: int, slice_s: float, credit: int) -> None:
+    def __init__(self, *, max_rows: int, max_steps: int, slice_s: float, pause_s: float, credit: int) -> None:
         self._max_rows = max_rows
         self._max_steps = max_steps
         self._slice_s = slice_s
+        self._pause_s = pause_s
         self._credit = credit
-        self._running: list[Row] = []
+        self._running: dict[Row, None] = {}
         self._waiting: deque[Row] = deque()
         self._resting: list[Row] = []
         self._step_s: dict[int, float] = {}
@@ -65,50 +69,68 @@ class Scheduler:
 
     def remove(self, stream: Row) -> None:
         """Let go of a stream, whatever it does; nothing happens if it left before."""
-        for place in (self._running, self._waiting, self._resting):
+        self._running.pop(stream, None)
+        for place in (self._waiting, self._resting):
             if stream in place:
                 place.remove(stream)
 
     def choose(self) -> list[Row]:
-        """Return the rows of the next slice; empty if there is nothing to do."""
+        """Return the streams that get a row for the next slice and had none before."""
         for stream in [each for each in self._resting if each.unread <= self._credit // 2]:
             self._resting.remove(stream)
             self._waiting.appendleft(stream)
+        joining = []
         while self._waiting and len(self._running) < self._max_rows:
-            self._running.append(self._waiting.popleft())
-        return self._running
+            joining.append(self._waiting.popleft())
+            self._running[joining[-1]] = None
+        return joining
 
     def steps(self, rows: Sequence[Row]) -> int:
         """Return K for a slice of these rows.
 
-        As many steps as fit the time budget, or more where rows are so many that their messages would keep
-        the event loop from its other work; but not past the last token anybody wants. A slice ends early
-        where a stream gets its first token, or where a caller asked for news, but not so early that what a
-        slice costs beside its run is more than a twentieth of it: a crowd of newcomers, or one caller in a
-        hurry, does not cut everybody's slices to pieces.
+        Newcomers wait for the slice in progress, so it is as short as it can be without its own cost, what it
+        takes beside its run, coming to more than 3 % of it; never longer than the time budget, unless that
+        is less than a step, and not past the last token anybody wants. It ends earlier for a stream that runs alone
+        and is to get its first token, or whose caller is in a hurry.
         """
         size = len(rows).bit_length()
         step_s = self._step_s.get(size, _UNKNOWN_STEP_S)
-        slice_s = max(self._slice_s, len(rows) / _MESSAGES_PER_S)
-        steps = min(int(slice_s / step_s), self._max_steps, max(row.steps_left for row in rows))
-        first_tokens = (len(row.forced) for row in rows if row.first_token_at is None)
-        wanted = (row.patience for row in rows if row.patience)
-        early = min(chain(first_tokens, wanted), default=steps)
-        worthwhile = int(self._overhead_s.get(size, 0.0) / _OVERHEAD_SHARE / step_s) if len(rows) > 1 else 1
-        return max(1, min(steps, max(early, worthwhile)))
+        wanted = max(row.steps_left for row in rows)
+        worthwhile = math.ceil(self._overhead_s.get(size, 0.0) / _OVERHEAD_SHARE / step_s)
+        if len(rows) == 1:
+            (row,) = rows
+            if row.first_token_at is None:
+                worthwhile = len(row.forced)
+            elif row.patience:
+                worthwhile = int(_HURRY_S / step_s)
+        return max(1, min(int(self._slice_s / step_s), worthwhile, self._max_steps, wanted))
 
-    def learn(self, rows: int, steps: int, run_s: float, overhead_s: float) -> None:
-        """Take in what a slice took: its run, and all beside it. Estimates are kept per power of two of the rows."""
-        size = rows.bit_length()
+    def pause_s(self, rows: int) -> float:
+        """Return how long text gathers.
+
+        It is the setting, or more where rows are so many that their messages would keep the event loop from
+        its other work.
+        """
+        return max(self._pause_s, rows / _MESSAGES_PER_S)
+
+    @property
+    def bulk(self) -> int:
+        """Characters of a stream that gather at most: half of what its reader may leave unread."""
+        return self._credit // 2
+
+    def learn(self, rows: int, steps: int, stages_s: Mapping[str, float]) -> None:
+        """Take in what the beats of a slice took. Estimates are kept per power of two of the rows."""
+        size, run_s = rows.bit_length(), stages_s["run"]
+        overhead_s = sum(stages_s.values()) - run_s
         for known, seconds in ((self._step_s, max(run_s / steps, _SHORTEST_STEP_S)), (self._overhead_s, overhead_s)):
             before = known.get(size, seconds)
             known[size] = before + _LEARNING_RATE * (seconds - before)
 
-    def settle(self) -> None:
-        """Take the rows away from streams that are finished or too far ahead of their readers."""
-        staying: list[Row] = []
-        for stream in self._running:
-            if stream.is_finished:
-                continue
-            (self._resting if stream.unread > self._credit else staying).append(stream)
-        self._running = staying
+    def settle(self) -> list[Row]:
+        """Take the rows away from streams that are finished or too far ahead of their readers; return those."""
+        leaving = [row for row in self._running if row.is_finished or row.unread > self._credit]
+        for stream in leaving:
+            del self._running[stream]
+            if not stream.is_finished:
+                self._resting.append(stream)
+        return leaving

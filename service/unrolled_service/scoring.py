@@ -3,11 +3,14 @@
 Runs on the engine's thread.
 """
 
+import math
 from dataclasses import dataclass
 
-from unrolled_service.program import Outcome
-from unrolled_service.row import Delivery, Described, Row, Sink, Tokens, describe
+from unrolled_service.delivery import Delivery, Described, Sink
+from unrolled_service.program import Tokens
+from unrolled_service.row import Row
 from unrolled_service.sampling import Sampling
+from unrolled_service.slice import Slice
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +49,14 @@ class ScoreRow(Row):
     Args:
         scoring: the checked request.
         sink: where the result goes.
-        lane, slot, arrived: as in ``Row``.
+        lane, arrived: as in ``Row``.
     """
 
-    def __init__(self, scoring: Scoring, sink: Sink, *, lane: str, slot: int, arrived: float) -> None:
+    def __init__(self, scoring: Scoring, sink: Sink, *, lane: str, arrived: float) -> None:
         super().__init__(
             sink,
             lane=lane,
             session=None,
-            slot=slot,
             sampling=Sampling(temperature=0.0),
             seed=0,
             forced=scoring.text[:-1],
@@ -78,21 +80,15 @@ class ScoreRow(Row):
         """Return the tokens that follow the next steps' inputs."""
         return self._scoring.text[self.consumed + 1 : self.consumed + 1 + steps]
 
-    def prompt_tokens_within(self, steps: int) -> int:
-        """Return how many of the next steps feed a token of the text."""
-        return min(steps, len(self.forced))
-
-    def samples_within(self, steps: int) -> tuple[int, int]:
-        """Return all steps that feed a token: each predicts the next one."""
-        return 0, min(steps, len(self.forced))
-
-    def take(self, text: str, outcome: Outcome, i: int, first: int, end: int, now: float) -> Delivery | None:
-        """Add up the log-probabilities; return the result once the text is fed."""
-        del text, now
-        self._logprob += float(outcome.chosen[first:end, i].sum(dtype=float))
+    def take(self, done: Slice, i: int) -> Delivery | None:
+        """Add up the log-probabilities, one for each token fed; return the result once the text is fed."""
+        end = min(done.steps, self.step(done.steps))
+        done.prompt_tokens += end
+        described = done.describe(i, 0, end, self._scoring.logprobs)
+        self._logprob += math.fsum(each.chosen for each in described)
         if self._scoring.per_token:
-            self._described += describe(outcome, i, first, end, self._scoring.logprobs)
-        if end < len(self.forced):
+            self._described += described
+        if len(self.forced):
             return None
         self.is_finished = True
         result = Score(self._logprob, len(self._scoring.text) - 1, self._described)

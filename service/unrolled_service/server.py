@@ -22,13 +22,13 @@ from unrolled.v1.session_pb2_grpc import add_SessionServiceServicer_to_server
 from unrolled_service.bundle import Bundle
 from unrolled_service.errors import Draining
 from unrolled_service.http import OperatorServer
-from unrolled_service.lane import Slice
 from unrolled_service.metrics import Metrics
 from unrolled_service.rpc.generation import GenerationService
 from unrolled_service.rpc.guard import Guard
 from unrolled_service.rpc.model import ModelService
 from unrolled_service.rpc.session import SessionService
 from unrolled_service.settings import Settings
+from unrolled_service.slice import Slice
 from unrolled_service.workers import Workers
 
 _SERVICES = [

@@ -1,18 +1,19 @@
 """Sessions: who claims which state, how far it is and when it expires.
 
-A session's history is every token fed to it and delivered from it. The state in its slot has taken
-the first ``consumed`` of them; ``pending`` holds the rest, which the next stream feeds first. Runs on
-the engine's thread.
+A session's history is every token fed to it and delivered from it. Its state has taken the first
+``consumed`` of them; ``pending`` are the rest, which the next stream feeds first. Runs on the engine's thread.
 """
 
 import heapq
 import secrets
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from unrolled_service.arena import Floats
 from unrolled_service.errors import SessionExpired, SessionNotFound
+from unrolled_service.history import History
 
 if TYPE_CHECKING:
     from unrolled_service.row import Row
@@ -30,12 +31,13 @@ class Session:
         serial: its place in the order of creation.
         model: name of its bundle.
         seed: seed of its draws where a call gives none.
-        slot: where its state is.
+        history: its tokens, V added to generated ones.
         ttl_s: idle time it is kept for.
         created: wall-clock time, seconds since the epoch.
         expires: engine time at which it ends; moved by each stream.
-        consumed: tokens that the state in ``slot`` has taken.
-        pending: tokens of the history after those, V added to generated ones.
+        consumed: tokens that its state has taken.
+        slot: where its state is while it is resident, or None.
+        packed: f32[S], its state while it is not, which nobody writes to; None for the zero state.
         row: the stream that runs on it.
     """
 
@@ -43,20 +45,24 @@ class Session:
     serial: int
     model: str
     seed: int
-    slot: int
+    history: History
     ttl_s: float
     created: float
     expires: float
     consumed: int = 0
-    pending: list[int] = field(default_factory=list)
+    slot: int | None = None
+    packed: Floats | None = None
     row: "Row | None" = None
 
     @property
     def position(self) -> int:
         """Tokens in the history, as far as the caller was given it."""
-        if self.row is not None:
-            return self.row.sink.delivered
-        return self.consumed + len(self.pending)
+        return self.history.end if self.row is None else self.row.sink.delivered
+
+    @property
+    def pending(self) -> list[int]:
+        """Tokens of the history that its state has not taken, V added to generated ones."""
+        return self.history.since(self.consumed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,15 +31,23 @@ class Settings(BaseSettings):
         description="engines side by side, each on a thread; by default one core less than there are, at most 4",
     )
     max_sessions: int = Field(4096, ge=1, le=10_000_000, description="sessions a bundle holds")
+    slots: int = Field(4096, ge=1, le=1_000_000, description="sessions of a bundle that are kept ready in state memory")
     max_streams: int = Field(1024, ge=1, le=100_000, description="streams a bundle holds, running, waiting or resting")
     max_rows: int = Field(256, ge=1, le=4096, description="streams that run in one slice")
     max_steps: int = Field(64, ge=1, le=1024, description="steps of one slice at most")
-    slice_ms: float = Field(
-        10.0, gt=0, le=1000, description="how long a slice should take; 0.2 ms a row where that is more"
+    slice_ms: float = Field(10.0, gt=0, le=1000, description="how long a slice should take at most")
+    pause_ms: float = Field(
+        20.0,
+        ge=0,
+        le=1000,
+        description="how long text gathers for a message; 0.2 ms a row where that is more",
     )
     max_tokens: int = Field(65_536, ge=1, le=2**31 - 1, description="highest max_tokens of a request")
     max_prompt_tokens: int = Field(65_536, ge=1, le=1_000_000, description="longest prompt of a request")
     credit: int = Field(256, ge=1, le=1_000_000, description="unread characters past which a stream rests")
+    rewind_tokens: int = Field(
+        1024, ge=16, le=1_000_000, description="how many tokens back a session can be rewound, at least"
+    )
     session_ttl_s: float = Field(600.0, ge=1, le=31_536_000, description="idle time of a session that asks for none")
     max_session_ttl_s: float = Field(86_400.0, ge=1, le=31_536_000, description="longest idle time to ask for")
     stall_timeout_s: float = Field(60.0, gt=0, le=86_400, description="how long a message waits for its reader")

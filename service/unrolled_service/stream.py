@@ -1,19 +1,22 @@
 """One Generate call being served: what it asked for and how far it is.
 
-A stream works on a slot of its own. Its session, if it has one, keeps the last state that the caller
+A stream's state is its own while it runs. Its session, if it has one, keeps the last state that the caller
 was shown, and follows as text is delivered; so a stream that breaks off leaves nothing to undo. Runs
 on the engine's thread.
 """
 
+import math
 from dataclasses import dataclass, field
 from enum import Enum
 
 import numpy as np
 
-from unrolled_service.program import Outcome
-from unrolled_service.row import Delivery, Described, Row, Sink, Tokens, describe
+from unrolled_service.delivery import Delivery, Described, Sink
+from unrolled_service.program import Tokens
+from unrolled_service.row import Row
 from unrolled_service.sampling import Sampling
 from unrolled_service.session import Session
+from unrolled_service.slice import Slice
 from unrolled_service.stops import StopMatcher
 
 
@@ -62,6 +65,7 @@ class Finish:
     prompt_tokens: int
     generated_tokens: int
     seed: int
+    start_position: int
     position: int
     queue_s: float
     first_token_s: float
@@ -75,7 +79,7 @@ class Stream(Row):
         generation: the checked request.
         sink: where its text goes.
         vocabulary_size: V, the offset that marks generated tokens among forced ones.
-        lane, session, slot, seed, arrived: as in ``Row``.
+        lane, session, seed, arrived: as in ``Row``.
     """
 
     def __init__(
@@ -86,32 +90,35 @@ class Stream(Row):
         lane: str,
         vocabulary_size: int,
         session: Session | None,
-        slot: int,
         seed: int,
         arrived: float,
     ) -> None:
         prompt = generation.prompt.copy()
         prompt[len(prompt) - generation.resumed_tokens :] += vocabulary_size
         pending = np.array(session.pending if session else [], np.int64)
-        forced = np.concatenate([pending, prompt])
         super().__init__(
             sink,
             lane=lane,
             session=session,
-            slot=slot,
             sampling=generation.sampling,
             seed=seed,
-            forced=forced,
+            forced=np.concatenate([pending, prompt]),
             arrived=arrived,
         )
         self.generation = generation
+        self.start = self.sent
         self.prompt_end = self.sent + len(prompt)
         self.sampled = 0
         self.shown = 0
         self._vocabulary_size = vocabulary_size
-        self._stops = StopMatcher(generation.stops)
-        self._log = forced.tolist() if session else []
+        self._stops = StopMatcher(generation.stops) if generation.stops else None
+        self._log = prompt.tolist() if session else []  # the tokens that the session's history lacks
         self._described: list[Described] = []
+        self._untold = ""
+        self._told_at = -math.inf
+        if generation.sampling.penalizes:
+            counts = session.history.counts(session.consumed) if session else np.zeros(2 * vocabulary_size)
+            self.counts = counts.astype(np.float32)
 
     @property
     def steps_left(self) -> int:
@@ -133,38 +140,52 @@ class Stream(Row):
         """How many of the most probable tokens each step describes beside its own."""
         return self.generation.logprobs
 
-    def prompt_tokens_within(self, steps: int) -> int:
-        """Return how many of the next steps feed a token of the prompt."""
-        prompt_start = self.prompt_end - len(self.generation.prompt)
-        return max(0, min(self.consumed + steps, self.prompt_end) - max(self.consumed, prompt_start))
+    def take(self, done: Slice, i: int) -> Delivery | None:
+        """Append the samples that continue the text; return what may be shown of it, if it is time for news.
 
-    def samples_within(self, steps: int) -> tuple[int, int]:
-        """Return the steps whose samples continue the text: not before the prompt's end, not past the budget."""
-        first = max(len(self.forced) - 1, 0)
-        return first, min(steps, first + self.generation.max_tokens - self.sampled)
-
-    def take(self, text: str, outcome: Outcome, i: int, first: int, end: int, now: float) -> Delivery | None:
-        """Append the samples to the text; return what may be shown of it."""
-        if self.session:
-            self._log.extend((outcome.tokens[first:end, i] + self._vocabulary_size).tolist())
-        if self.generation.logprobs:
-            self._described += describe(outcome, i, first, end, self.generation.logprobs)
-        self.sampled += end - first
-        if self.first_token_at is None:
-            self.first_token_at = now
-        self.last_tokens_at = now
-        shown, match = self._stops.feed(text)
-        is_full = self.sampled == self.generation.max_tokens
-        if is_full and not match:
-            shown += self._stops.flush()
-        is_last = is_full or match is not None
-        if not (shown or is_last):
+        Samples before the prompt's end and past the budget do not count.
+        """
+        consumed, steps = self.consumed, done.steps
+        first = 0
+        if forced := self.step(steps):
+            prompt_start = self.prompt_end - len(self.generation.prompt)
+            done.prompt_tokens += max(0, min(self.consumed, self.prompt_end) - max(consumed, prompt_start))
+            first = forced - 1
+        end = min(steps, first + self.generation.max_tokens - self.sampled)
+        if end <= first:
             return None
-        self.shown += len(shown)
+        now = done.ended_at
+        done.note_tokens(end - first, self.last_tokens_at, self.arrived)
+        is_first, self.last_tokens_at = self.last_tokens_at is None, now
+        if is_first:
+            self.first_token_at = now
+        if self.session:
+            self._log += [token + self._vocabulary_size for token in done.columns[i][first:end]]
+        if self.generation.logprobs:
+            self._described += done.describe(i, first, end, self.generation.logprobs)
+        self.sampled += end - first
+        text, match = done.text_of(i, first, end), None
+        is_last = self.sampled == self.generation.max_tokens
+        if self._stops is not None:
+            text, match = self._stops.feed(text)
+            if match:
+                is_last = True
+            elif is_last:
+                text += self._stops.flush()
+        self._untold += text
+        if is_last:
+            return self._tell(now, self._end(match.stop if match else None, now))
+        gathered = len(self._untold)
+        if gathered and (is_first or self.patience or gathered >= done.bulk or now - self._told_at >= done.pause_s):
+            return self._tell(now)
+        return None
+
+    def _tell(self, now: float, finish: Finish | None = None) -> Delivery:
+        text, self._untold, self._told_at = self._untold, "", now
+        self.shown += len(text)
         self.sent = self.prompt_end + self.shown
-        finish = self._end(match.stop if match else None, now) if is_last else None
-        described, self._described = self._described[: len(shown)], self._described[len(shown) :]
-        return Delivery(self.sink, shown, self.sent, described, finish)
+        described, self._described = self._described[: len(text)], self._described[len(text) :]
+        return Delivery(self.sink, text, self.sent, described, finish)
 
     def keep_delivered(self) -> None:
         """Leave the session at the last delivered position.
@@ -172,11 +193,10 @@ class Stream(Row):
         Its state is the newest one that it was given; the tokens between the two are fed again by the
         next call.
         """
-        if self.session:
-            self.session.pending = self._log[: self.sink.delivered - self.session.consumed]
+        self._extend_history(self.sink.delivered)
 
     def can_advance_session(self) -> bool:
-        """Return whether the state in ``slot`` may become the session's.
+        """Return whether its state may become the session's.
 
         It may when the caller was shown every token it has taken and one more, which a later call
         needs as its first input.
@@ -184,20 +204,28 @@ class Stream(Row):
         return self.session is not None and self.session.consumed < self.consumed < self.sink.delivered
 
     def advance_session(self) -> None:
-        """Note that the session now holds the state in ``slot``."""
+        """Note that the session now holds its state."""
         if self.session:
-            del self._log[: self.consumed - self.session.consumed]
+            self._extend_history(self.consumed)
             self.session.consumed = self.consumed
+
+    def _extend_history(self, position: int) -> None:
+        if self.session:
+            missing = max(0, position - self.session.history.end)
+            self.session.history.extend(self._log[:missing])
+            del self._log[:missing]
 
     def _end(self, stop: str | None, now: float) -> Finish:
         self.is_finished = True
+        generated = self.shown + len(self._untold)
         return Finish(
             reason=FinishReason.LENGTH if stop is None else FinishReason.STOP,
             stop=stop or "",
             prompt_tokens=len(self.generation.prompt),
-            generated_tokens=self.shown,
+            generated_tokens=generated,
             seed=self.seed,
-            position=self.sent,
+            start_position=self.start,
+            position=self.prompt_end + generated,
             queue_s=(self.chosen_at or now) - self.arrived,
             first_token_s=(self.first_token_at or now) - self.arrived,
             total_s=now - self.arrived,

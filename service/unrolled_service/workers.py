@@ -12,9 +12,9 @@ from itertools import count, islice
 from unrolled_service.bundle import Bundle
 from unrolled_service.driver import Driver
 from unrolled_service.engine import Engine
-from unrolled_service.lane import Slice
 from unrolled_service.session import SessionInfo
 from unrolled_service.settings import Settings
+from unrolled_service.slice import Slice
 
 _MARKS = "0123456789abcdefghijklmnopqrstuvwxyz"
 MAX_WORKERS = len(_MARKS)

@@ -10,7 +10,7 @@ from tests.support.loop import Reader, begin, generate, run
 from tests.support.serving import serving
 from unrolled_client import Client
 from unrolled_service.bundle import Bundle
-from unrolled_service.row import Described
+from unrolled_service.delivery import Described
 from unrolled_service.sampling import Sampling
 from unrolled_service.scoring import Score, Scoring
 

@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from unrolled_service.delivery import Delivery
 from unrolled_service.engine import Engine
-from unrolled_service.row import Delivery
 from unrolled_service.stream import Generation, Stream
 
 

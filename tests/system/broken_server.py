@@ -3,7 +3,7 @@
 from typing import Any
 
 from tests.support.alphabet import LETTERS
-from unrolled_service.arena import States
+from unrolled_service.arena import Floats
 from unrolled_service.cli import serve
 from unrolled_service.program import Batch, Program
 from unrolled_service.server import Server
@@ -16,10 +16,10 @@ def break_program() -> None:
     """Put the defect in, after the bundles have proved themselves."""
     run, start = Program.run, Server.start
 
-    def run_or_break(self: Program, batch: Batch, states: States) -> Any:
+    def run_or_break(self: Program, batch: Batch, state: Floats) -> Any:
         if (batch.forced == LETTERS.index(POISON)).any():
             raise RuntimeError(CANARY)
-        return run(self, batch, states)
+        return run(self, batch, state)
 
     async def start_broken(self: Server) -> None:
         setattr(Program, "run", run_or_break)  # noqa: B010

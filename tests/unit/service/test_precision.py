@@ -3,7 +3,7 @@
 import hashlib
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,6 @@ from unrolled_service.engine import Engine
 from unrolled_service.errors import BundleError
 from unrolled_service.metrics import Metrics
 from unrolled_service.program import NOT_FORCED, Batch, Program
-from unrolled_service.sampling import Sampling
 from unrolled_service.settings import Precision, Settings
 
 V, H = 9, 32
@@ -52,7 +51,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def set_seconds(monkeypatch: pytest.MonkeyPatch, fp32: float, int8: float) -> None:
-    def answer(programs: Mapping[str, Program], _states: Sequence[StateSpec]) -> dict[str, float]:
+    def answer(programs: Mapping[str, Program]) -> dict[str, float]:
         return {name: seconds for name, seconds in (("fp32", fp32), ("int8", int8)) if name in programs}
 
     monkeypatch.setattr(module, "time_programs", answer)
@@ -66,9 +65,9 @@ def test_the_form_asked_for_is_served(folder: Path, precision: Precision) -> Non
         forced=np.full((20, 1), NOT_FORCED, np.int64),
         position=np.ones(1, np.int64),
         seed=np.zeros(1, np.uint64),
-        sampling=(Sampling(),),
+        temperature=np.ones((1, 1), np.float32),
     )
-    said = bundle.program.run(batch, [np.zeros((1, 1), np.float32)]).tokens[:, 0].tolist()
+    said = bundle.program.run(batch, np.zeros((1, 1), np.float32)).tokens[:, 0].tolist()
 
     sharpness = {"fp32": 60.0, "int8": 2.0}[precision]
     assert bundle.precision == precision
@@ -92,7 +91,7 @@ def test_auto_takes_what_is_clearly_faster(
 def test_auto_measures_every_form() -> None:
     states = (StateSpec("h0", "new_h0", (1,), 0.0),)
     programs = {name: Program(make_cell(26, 60.0), states, 26) for name in ("fp32", "int8")}
-    seconds = module.time_programs(programs, states)
+    seconds = module.time_programs(programs)
     assert list(seconds) == ["fp32", "int8"]
     assert all(each > 0 for each in seconds.values())
 
@@ -189,11 +188,10 @@ def test_a_quantised_program_repeats_its_golden_run_among_any_neighbours() -> No
             forced=forced,
             position=np.ones(rows, np.int64),
             seed=seeds,
-            sampling=[Sampling(temperature=float(each)) for each in temperatures],
+            temperature=np.array(temperatures, np.float32)[:, None],
         )
-        initial = [generator.uniform(-1, 1, (rows, H)).astype(np.float32) for _ in specs]
-        for state in initial:
-            state[-2:] = 0
+        initial = generator.uniform(-1, 1, (rows, H * len(specs))).astype(np.float32)
+        initial[-2:] = 0
         tokens = program.run(batch, initial).tokens[2:]
         assert {0.0: tokens[:, -2].tolist(), 1.0: tokens[:, -1].tolist()} == wanted
 

@@ -9,7 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from unrolled_export.reference import choose, uniform
 from unrolled_service.arena import StateSpec
-from unrolled_service.program import NOT_FORCED, Batch, Outcome, Program
+from unrolled_service.program import NOT_FORCED, Batch, Extras, Outcome, Program, temperatures
 from unrolled_service.sampling import Sampling
 
 STATE = StateSpec("h0", "new_h0", (4,))
@@ -85,16 +85,20 @@ def batches(draw: st.DrawFn) -> tuple[NDArray[np.float32], Batch]:
     for row in range(rows):
         forced[draw(st.integers(0, steps)) :, row] = NOT_FORCED
     target = random.integers(-1, vocabulary_size, (steps, rows)) if draw(st.booleans()) else None
+    sampling = draw(st.lists(SAMPLINGS, min_size=rows, max_size=rows))
     return table, Batch(
         token=random.integers(0, vocabulary_size, rows),
         forced=forced,
         position=random.integers(0, 1000, rows),
         seed=random.integers(0, 2**63, rows).astype(np.uint64),
-        sampling=draw(st.lists(SAMPLINGS, min_size=rows, max_size=rows)),
-        generated=random.integers(0, 3, (rows, vocabulary_size)).astype(np.float32),
-        fed=random.integers(0, 2, (rows, vocabulary_size)).astype(np.float32),
-        target=target,
-        described=draw(st.integers(1, vocabulary_size)),
+        temperature=temperatures(sampling),
+        extras=Extras(
+            sampling=sampling,
+            generated=random.integers(0, 3, (rows, vocabulary_size)).astype(np.float32),
+            fed=random.integers(0, 2, (rows, vocabulary_size)).astype(np.float32),
+            target=target,
+            described=draw(st.integers(1, vocabulary_size)),
+        ),
     )
 
 
@@ -103,14 +107,16 @@ def batches(draw: st.DrawFn) -> tuple[NDArray[np.float32], Batch]:
 def test_every_step_equals_the_reference(case: tuple[NDArray[np.float32], Batch]) -> None:
     table, batch = case
     (steps, rows), vocabulary_size = batch.forced.shape, len(table)
-    assert batch.generated is not None
-    assert batch.fed is not None
+    extras = batch.extras
+    assert extras is not None
+    assert extras.generated is not None
+    assert extras.fed is not None
 
-    outcome = make_table_program(table).run(batch, [np.zeros((rows, 4), np.float32)])
+    outcome = make_table_program(table).run(batch, np.zeros((rows, 4), np.float32))
 
     for row in range(rows):
         token, state = int(batch.token[row]), np.zeros(4, np.float32)
-        generated, fed = batch.generated[row].copy(), batch.fed[row].copy()
+        generated, fed = extras.generated[row].copy(), extras.fed[row].copy()
         for step in range(steps):
             code = int(batch.forced[step, row])
             token = token if code < 0 else code % vocabulary_size
@@ -118,13 +124,13 @@ def test_every_step_equals_the_reference(case: tuple[NDArray[np.float32], Batch]
             logits, state = reference_step(table, token, state)
             draw = uniform(int(batch.seed[row]), int(batch.position[row]) + step)
             token = int(outcome.tokens[step, row])
-            adjusted = adjust(logits, batch.sampling[row], generated, fed)
-            assert token in allowed(adjusted, float(draw), batch.sampling[row])
-            if batch.target is not None:
-                check_description(outcome, step, row, logits, int(batch.target[step, row]), batch.described)
-        assert np.allclose(outcome.states[0][row], state, atol=1e-6)
-    if batch.target is None:
-        assert outcome.chosen.size == outcome.top.size == outcome.top_tokens.size == 0
+            adjusted = adjust(logits, extras.sampling[row], generated, fed)
+            assert token in allowed(adjusted, float(draw), extras.sampling[row])
+            if extras.target is not None:
+                check_description(outcome, step, row, logits, int(extras.target[step, row]), extras.described)
+        assert np.allclose(outcome.state[row], state, atol=1e-6)
+    if extras.target is None:
+        assert outcome.descriptions is None
 
 
 def adjust(
@@ -148,9 +154,11 @@ def check_description(
 ) -> None:
     logprobs = logits - logits.max() - np.log(np.exp(logits - logits.max()).sum())
     target = int(outcome.tokens[step, row]) if target < 0 else target
-    assert np.isclose(outcome.chosen[step, row], logprobs[target], atol=1e-4)
-    assert np.allclose(outcome.top[step, row], np.sort(logprobs)[::-1][:described], atol=1e-4)
-    assert np.allclose(logprobs[outcome.top_tokens[step, row]], outcome.top[step, row], atol=1e-4)
+    found = outcome.descriptions
+    assert found is not None
+    assert np.isclose(found.chosen[step, row], logprobs[target], atol=1e-4)
+    assert np.allclose(found.top[step, row], np.sort(logprobs)[::-1][:described], atol=1e-4)
+    assert np.allclose(logprobs[found.top_tokens[step, row]], found.top[step, row], atol=1e-4)
 
 
 def allowed(logits: NDArray[np.float32], draw: float, sampling: Sampling) -> set[int]:
@@ -185,10 +193,11 @@ def test_a_row_does_not_depend_on_its_neighbours_or_on_k(neighbours: int) -> Non
                 np.full((steps, rows), NOT_FORCED),
                 np.full(rows, start),
                 np.arange(rows, dtype=np.uint64) + np.uint64(5),
-                sampling,
+                temperatures(sampling),
+                None if all(each == Sampling() for each in sampling) else Extras(sampling),
             )
-            outcome = program.run(batch, [state])
-            tokens, (state,) = outcome.tokens, outcome.states
+            outcome = program.run(batch, state)
+            tokens, state = outcome.tokens, outcome.state
             token = tokens[-1]
             taken.append(tokens)
         return np.concatenate(taken), state

@@ -1,12 +1,20 @@
 import pytest
 
 from unrolled_service.errors import SessionExpired, SessionNotFound
+from unrolled_service.history import History
 from unrolled_service.session import Session, SessionTable, make_session_id
 
 
 def make_session(number: int, expires: float) -> Session:
     return Session(
-        id=f"s{number}", serial=number, model="m", seed=0, slot=number, ttl_s=10.0, created=0.0, expires=expires
+        id=f"s{number}",
+        serial=number,
+        model="m",
+        seed=0,
+        history=History(26, 100),
+        ttl_s=10.0,
+        created=0.0,
+        expires=expires,
     )
 
 
