@@ -20,12 +20,14 @@ from unrolled_service.slice import Slice
 
 _log = logging.getLogger(__name__)
 _R = TypeVar("_R")
+_RECORDS = 16  # of slices without news, to be counted together
 
 
 @dataclass(slots=True)
 class _Command:
     call: Callable[[], Any]
-    answer: asyncio.Future[Any] | None
+    answer: asyncio.Future[Any] | None = None
+    outbox: Outbox | None = None
     result: Any = None
     error: Exception | None = None
 
@@ -38,7 +40,9 @@ class _Command:
     def tell(self) -> None:
         """Hand the outcome to who asked; a caller that has gone away gets nothing."""
         if self.answer is None:
-            if self.error:
+            if self.error and self.outbox:
+                self.outbox.put(Delivery(self.outbox, "", 0, error=self.error))
+            elif self.error:
                 _log.error("a command without an answer failed", exc_info=self.error)
         elif not self.answer.done():
             if self.error:
@@ -85,7 +89,11 @@ class Driver:
 
     def post(self, function: Callable[..., object], /, *args: Any) -> None:
         """Run a function on the engine's thread, between slices, and do not wait for it."""
-        self._send(_Command(partial(function, *args), None))
+        self._send(_Command(partial(function, *args)))
+
+    def open(self, function: Callable[..., object], outbox: Outbox, /, *args: Any) -> None:
+        """Run a function on the engine's thread, between slices; what it raises goes to the outbox."""
+        self._send(_Command(partial(function, *args), outbox=outbox))
 
     def wake(self) -> None:
         """Make the engine look again for rows that can run."""
@@ -104,18 +112,18 @@ class Driver:
                 self._done.append(done)
             self._news += news
             if done is None:
-                self._tell()
+                self._tell(is_idle=True)
                 if not news:
                     self._wake.wait(self._engine.seconds_to_expiry())
                     self._engine.expire()
 
-    def _tell(self) -> None:
-        """Publish what has come together, in one wake-up of the event loop.
+    def _tell(self, *, is_idle: bool = False) -> None:
+        """Publish what has come together, in one wake-up of the event loop; mere records can wait.
 
         This waits until the next run begins: a loop that wakes any sooner takes the interpreter's lock
         just when this thread needs it to begin that run.
         """
-        if self._obeyed or self._done or self._news:
+        if self._obeyed or self._news or len(self._done) >= _RECORDS or (is_idle and self._done):
             self._loop.call_soon_threadsafe(self._publish, self._obeyed, self._done, self._news)
             self._obeyed, self._done, self._news = [], [], []
 

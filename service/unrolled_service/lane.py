@@ -9,12 +9,11 @@ from collections.abc import Callable, Sequence
 
 from unrolled_service.bundle import Bundle
 from unrolled_service.history import Checkpoint
-from unrolled_service.program import Batch, Outcome
 from unrolled_service.residency import Residency
 from unrolled_service.row import NOWHERE, Row
 from unrolled_service.scheduler import Scheduler
 from unrolled_service.settings import Settings
-from unrolled_service.slice import Slice
+from unrolled_service.slice import Samples, Slice
 from unrolled_service.table import Table, count_inputs
 
 STAGES = ("choose", "gather", "run", "deliver", "settle")
@@ -48,6 +47,7 @@ class Lane:
         self.sessions = 0
         self.streams = 0
         self._initial = initial
+        self._record = Slice(bundle.name)
         self._table = Table(len(initial), len(bundle.vocabulary), settings.max_rows, settings.max_steps)
 
     def slice(self, now: float, before_run: Callable[[], None]) -> Slice | None:
@@ -58,25 +58,38 @@ class Lane:
             before_run: called when everything is ready and the interpreter's lock is about to be let go.
         """
         marks = [time.perf_counter()]
-        rows = self._table.arrange(self.scheduler.choose())
+        record, joining = self._record, self.scheduler.choose()
+        rows = self._table.arrange(joining, record)
         if not rows:
             return None
-        steps = self.scheduler.steps(rows)
+        steps = self.scheduler.steps(rows, self._table.steps_left)
         marks.append(time.perf_counter())
+        self._note_waits(joining, now + marks[1] - marks[0])
         self._advance_sessions(rows)
         batch, state = self._table.batch(rows, steps)
         before_run()
         marks.append(time.perf_counter())
         outcome = self.bundle.program.run(batch, state)
         marks.append(time.perf_counter())
-        done = self._harvest(now, marks, rows, outcome)
-        self._deliver(rows, done)
+        started, _, gathered, ran = marks
+        samples = Samples(
+            outcome.tokens,
+            outcome.descriptions,
+            self.bundle.vocabulary.decode(outcome.tokens),
+            ended_at=now + ran - started,
+            step_s=(ran - gathered) / steps,
+        )
+        if batch.extras is not None:
+            count_inputs(rows, batch, outcome)
+        told = self._deliver(self._table.step(outcome, samples), samples, record)
         marks.append(time.perf_counter())
-        self._settle(rows, batch, outcome)
+        for row in self.scheduler.settle(told):
+            self._take_out(row)
+        record.rows, record.steps, self._record = len(rows), steps, Slice(self.bundle.name)
         marks.append(time.perf_counter())
-        done.stages_s = {name: marks[i + 1] - marks[i] for i, name in enumerate(STAGES)}
-        self.scheduler.learn(done.rows, steps, done.stages_s)
-        return done
+        record.stages_s = {name: marks[i + 1] - marks[i] for i, name in enumerate(STAGES)}
+        self.scheduler.learn(record.rows, steps, record.stages_s)
+        return record
 
     def admit(self, row: Row) -> None:
         """Take in a row; its state begins as its session's."""
@@ -106,40 +119,25 @@ class Lane:
             session.row = None
             self.residency.rest(session)
 
-    def _harvest(self, now: float, marks: Sequence[float], rows: Sequence[Row], outcome: Outcome) -> Slice:
-        started, chosen, gathered, ran = marks
-        steps = len(outcome.tokens)
-        return Slice(
-            self.bundle.name,
-            len(rows),
-            steps,
-            outcome,
-            self.bundle.vocabulary.decode(outcome.tokens),
-            joined_at=now + chosen - started,
-            ended_at=now + ran - started,
-            step_s=(ran - gathered) / steps,
-            pause_s=self.scheduler.pause_s(len(rows)),
-            bulk=self.scheduler.bulk,
-        )
+    def _deliver(self, rows: Sequence[Row], samples: Samples, record: Slice) -> list[Row]:
+        """Let rows take their samples and tell what came of them; return those that told."""
+        told, now = [], samples.ended_at
+        pause_s = self.scheduler.pause_s(samples)
+        for row in rows:
+            self._table.catch_up(row, record)
+            if delivery := row.tell(now):
+                record.generated_tokens += len(delivery.text)
+                record.deliveries.append(delivery)
+                told.append(row)
+            self._table.plan(row, row.told_at + pause_s)
+        return told
 
-    @staticmethod
-    def _deliver(rows: Sequence[Row], done: Slice) -> None:
-        """Turn the samples into news."""
-        for i, row in enumerate(rows):
+    def _note_waits(self, joining: Sequence[Row], now: float) -> None:
+        """Note how long rows have waited that run for the first time."""
+        for row in joining:
             if row.chosen_at is None:
-                row.chosen_at = done.joined_at
-                done.queue_waits_s.append(done.joined_at - row.arrived)
-            if delivery := row.take(done, i):
-                done.generated_tokens += len(delivery.text)
-                done.deliveries.append(delivery)
-
-    def _settle(self, rows: Sequence[Row], batch: Batch, outcome: Outcome) -> None:
-        """Take in the new states; let go of the rows that are finished or too far ahead of their readers."""
-        if batch.extras is not None:
-            count_inputs(rows, batch, outcome)
-        self._table.step(outcome)
-        for row in self.scheduler.settle():
-            self._take_out(row)
+                row.chosen_at = now
+                self._record.queue_waits_s.append(now - row.arrived)
 
     def _advance_sessions(self, rows: Sequence[Row]) -> None:
         """Let sessions follow to their rows' states, where everything up to there was delivered."""

@@ -86,9 +86,8 @@ class Metrics:
             self._queue_wait.observe(wait_s)
         for wait_s in done.first_tokens_s:
             self._time_to_first_token.observe(wait_s)
-        for (before, tokens), rows in done.gaps.items():
-            if tokens:
-                self._inter_token_latency.observe((done.ended_at - before) / tokens, rows * tokens)
+        for gap_s, tokens in done.gaps.items():
+            self._inter_token_latency.observe(gap_s, tokens)
         for delivery in done.deliveries:
             if isinstance(delivery.finish, Finish):
                 self._streams[done.model, delivery.finish.reason.value].inc()

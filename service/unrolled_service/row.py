@@ -13,7 +13,7 @@ from unrolled_service.delivery import Delivery, Sink
 from unrolled_service.program import Tokens
 from unrolled_service.sampling import Sampling
 from unrolled_service.session import Session
-from unrolled_service.slice import Slice
+from unrolled_service.slice import Samples, Slice
 
 NOWHERE = -1
 
@@ -26,6 +26,10 @@ class Row(ABC):
         session: the session it continues, or None.
         sampling: how its tokens are chosen.
         seed: of its draws.
+        described: how many of the most probable tokens each step describes beside its own; 0 describes nothing.
+        is_plain: it asks for nothing but a temperature.
+        is_watched: it must take its samples after every slice; others may wait until it is time for news.
+        is_hurried: its caller wants news soon rather than much of it.
         forced: int64 tokens still to be fed, oldest first; V is added to those that were generated before.
         place: where it stands in the batch, or ``NOWHERE``.
         state: f32[S], its state while it is not in the batch; None where nobody needs it any more.
@@ -36,7 +40,7 @@ class Row(ABC):
             ``consumed``; None where nothing depends on it.
         is_finished: nothing more will be computed.
         is_closed: the lane has let go of it.
-        arrived, chosen_at, first_token_at, last_tokens_at: moments of engine time.
+        arrived, chosen_at, first_token_at, last_tokens_at, told_at: moments of engine time.
     """
 
     def __init__(
@@ -49,12 +53,19 @@ class Row(ABC):
         seed: int,
         forced: Tokens,
         arrived: float,
+        described: int = 0,
+        is_watched: bool = True,
+        is_hurried: bool = False,
     ) -> None:
         self.sink = sink
         self.lane = lane
         self.session = session
         self.sampling = sampling
         self.seed = seed
+        self.described = described
+        self.is_plain = not (sampling.adjusts or sampling.truncates or described)
+        self.is_watched = is_watched
+        self.is_hurried = is_hurried
         self.forced = forced
         self.place = NOWHERE
         self.state: Floats | None = None
@@ -68,6 +79,7 @@ class Row(ABC):
         self.chosen_at: float | None = None
         self.first_token_at: float | None = None
         self.last_tokens_at: float | None = None
+        self.told_at = arrived
         sink.delivered = self.sent
 
     @property
@@ -76,24 +88,9 @@ class Row(ABC):
         """Steps until the last token that was asked for."""
 
     @property
-    def patience(self) -> int:
-        """Steps after which its caller wants news; 0 for no matter."""
-        return 0
-
-    @property
     def unread(self) -> int:
         """Characters handed to the sink that have not left for the caller."""
         return 0
-
-    @property
-    def described(self) -> int:
-        """How many of the most probable tokens each step describes beside its own; 0 describes nothing."""
-        return 0
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether it asks for nothing but a temperature."""
-        return not (self.sampling.adjusts or self.sampling.truncates or self.described)
 
     @property
     def is_over(self) -> bool:
@@ -106,21 +103,28 @@ class Row(ABC):
         return np.empty(0, np.int64)
 
     @abstractmethod
-    def take(self, done: Slice, i: int) -> Delivery | None:
-        """Take the samples that count; return news for the caller, if there is any.
+    def take(self, samples: Samples, i: int, record: Slice) -> None:
+        """Take its part of the samples of a slice.
 
         Args:
-            done: the slice, into which it writes what it counts.
+            samples: of the slice after the last one it took.
             i: this row's place in it.
+            record: into which it writes what it counts.
         """
 
-    def step(self, steps: int) -> int:
-        """Note that the state has taken so many more tokens; return how many of them were forced before."""
-        forced = len(self.forced)
-        if forced:
-            self.forced = self.forced[steps:]
-        self.consumed += steps
-        return forced
+    def take_text(self, text: str, samples: Samples, record: Slice) -> None:  # noqa: ARG002
+        """Take its part of several slices at once, as one text; only for rows that are not watched.
+
+        Args:
+            text: one character a step.
+            samples: of the last of the slices.
+            record: into which it writes what it counts.
+        """
+        raise TypeError(f"{type(self).__name__} must be watched")
+
+    @abstractmethod
+    def tell(self, now: float) -> Delivery | None:
+        """Return news for the caller, if there is any."""
 
     def can_advance_session(self) -> bool:
         """Return whether its state may become the session's."""

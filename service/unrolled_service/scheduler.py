@@ -6,17 +6,19 @@ but no row. Runs on the engine's thread.
 
 import math
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 
 from unrolled_service.row import Row
+from unrolled_service.slice import Samples
 
 _UNKNOWN_STEP_S = 0.0005
 _SHORTEST_STEP_S = 1e-7
 _LEARNING_RATE = 0.2
 _OVERHEAD_SHARE = 0.03
-_HURRY_S = 0.001
-_MESSAGES_PER_S = 5000
+_HURRY_S = 0.0025
+_MESSAGES_PER_S = 3500
+_ROWS_PER_S = 10_000
 
 
 class Scheduler:
@@ -85,38 +87,33 @@ class Scheduler:
             self._running[joining[-1]] = None
         return joining
 
-    def steps(self, rows: Sequence[Row]) -> int:
-        """Return K for a slice of these rows.
+    def steps(self, rows: Sequence[Row], wanted: int) -> int:
+        """Return K for a slice of these rows, whose last wanted token is so many steps away.
 
         Newcomers wait for the slice in progress, so it is as short as it can be without its own cost, what it
-        takes beside its run, coming to more than 3 % of it; never longer than the time budget, unless that
-        is less than a step, and not past the last token anybody wants. It ends earlier for a stream that runs alone
+        takes beside its run, coming to more than 3 % of it; never longer than the time budget, or 0.1 ms a row
+        where that is more, and not past the last token anybody wants. It ends earlier for a stream that runs alone
         and is to get its first token, or whose caller is in a hurry.
         """
         size = len(rows).bit_length()
         step_s = self._step_s.get(size, _UNKNOWN_STEP_S)
-        wanted = max(row.steps_left for row in rows)
         worthwhile = math.ceil(self._overhead_s.get(size, 0.0) / _OVERHEAD_SHARE / step_s)
         if len(rows) == 1:
             (row,) = rows
             if row.first_token_at is None:
                 worthwhile = len(row.forced)
-            elif row.patience:
+            elif row.is_hurried:
                 worthwhile = int(_HURRY_S / step_s)
-        return max(1, min(int(self._slice_s / step_s), worthwhile, self._max_steps, wanted))
+        slice_s = max(self._slice_s, len(rows) / _ROWS_PER_S)
+        return max(1, min(int(slice_s / step_s), worthwhile, self._max_steps, wanted))
 
-    def pause_s(self, rows: int) -> float:
+    def pause_s(self, samples: Samples) -> float:
         """Return how long text gathers.
 
         It is the setting, or more where rows are so many that their messages would keep the event loop from
-        its other work.
+        its other work; but no longer than half of what a reader may leave unread takes to come.
         """
-        return max(self._pause_s, rows / _MESSAGES_PER_S)
-
-    @property
-    def bulk(self) -> int:
-        """Characters of a stream that gather at most: half of what its reader may leave unread."""
-        return self._credit // 2
+        return min(max(self._pause_s, samples.rows / _MESSAGES_PER_S), self._credit / 2 * samples.step_s)
 
     def learn(self, rows: int, steps: int, stages_s: Mapping[str, float]) -> None:
         """Take in what the beats of a slice took. Estimates are kept per power of two of the rows."""
@@ -126,9 +123,13 @@ class Scheduler:
             before = known.get(size, seconds)
             known[size] = before + _LEARNING_RATE * (seconds - before)
 
-    def settle(self) -> list[Row]:
-        """Take the rows away from streams that are finished or too far ahead of their readers; return those."""
-        leaving = [row for row in self._running if row.is_finished or row.unread > self._credit]
+    def settle(self, told: Iterable[Row]) -> list[Row]:
+        """Take the rows away from streams that are finished or too far ahead of their readers; return those.
+
+        Args:
+            told: the running streams that had news; nothing has changed for the others.
+        """
+        leaving = [row for row in told if row.is_finished or row.unread > self._credit]
         for stream in leaving:
             del self._running[stream]
             if not stream.is_finished:

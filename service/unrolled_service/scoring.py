@@ -10,7 +10,7 @@ from unrolled_service.delivery import Delivery, Described, Sink
 from unrolled_service.program import Tokens
 from unrolled_service.row import Row
 from unrolled_service.sampling import Sampling
-from unrolled_service.slice import Slice
+from unrolled_service.slice import Samples, Slice
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +61,7 @@ class ScoreRow(Row):
             seed=0,
             forced=scoring.text[:-1],
             arrived=arrived,
+            described=max(scoring.logprobs, 1),  # 0 would describe nothing
         )
         self._scoring = scoring
         self._logprob = 0.0
@@ -71,25 +72,26 @@ class ScoreRow(Row):
         """Steps until the last token is predicted."""
         return len(self.forced)
 
-    @property
-    def described(self) -> int:
-        """How many of the most probable tokens each step describes; at least 1, so that it describes at all."""
-        return max(self._scoring.logprobs, 1)
-
     def targets(self, steps: int) -> Tokens:
         """Return the tokens that follow the next steps' inputs."""
         return self._scoring.text[self.consumed + 1 : self.consumed + 1 + steps]
 
-    def take(self, done: Slice, i: int) -> Delivery | None:
-        """Add up the log-probabilities, one for each token fed; return the result once the text is fed."""
-        end = min(done.steps, self.step(done.steps))
-        done.prompt_tokens += end
-        described = done.describe(i, 0, end, self._scoring.logprobs)
+    def take(self, samples: Samples, i: int, record: Slice) -> None:
+        """Add up the log-probabilities, one for each token fed."""
+        end = min(samples.steps, len(self.forced))
+        self.forced = self.forced[end:]
+        self.consumed += samples.steps
+        record.prompt_tokens += end
+        described = samples.describe(i, 0, end, self._scoring.logprobs)
         self._logprob += math.fsum(each.chosen for each in described)
         if self._scoring.per_token:
             self._described += described
-        if len(self.forced):
+        self.is_finished = not len(self.forced)
+
+    def tell(self, now: float) -> Delivery | None:
+        """Return the result once the text is fed."""
+        del now
+        if not self.is_finished:
             return None
-        self.is_finished = True
-        result = Score(self._logprob, len(self._scoring.text) - 1, self._described)
-        return Delivery(self.sink, "", self.sent, finish=result)
+        score = Score(self._logprob, len(self._scoring.text) - 1, self._described)
+        return Delivery(self.sink, "", self.sent, finish=score)

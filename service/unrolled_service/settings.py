@@ -35,12 +35,12 @@ class Settings(BaseSettings):
     max_streams: int = Field(1024, ge=1, le=100_000, description="streams a bundle holds, running, waiting or resting")
     max_rows: int = Field(256, ge=1, le=4096, description="streams that run in one slice")
     max_steps: int = Field(64, ge=1, le=1024, description="steps of one slice at most")
-    slice_ms: float = Field(10.0, gt=0, le=1000, description="how long a slice should take at most")
+    slice_ms: float = Field(10.0, gt=0, le=1000, description="time of a slice at most; 0.1 ms a row where that is more")
     pause_ms: float = Field(
         20.0,
         ge=0,
         le=1000,
-        description="how long text gathers for a message; 0.2 ms a row where that is more",
+        description="how long text gathers for a message; 0.3 ms a row where that is more",
     )
     max_tokens: int = Field(65_536, ge=1, le=2**31 - 1, description="highest max_tokens of a request")
     max_prompt_tokens: int = Field(65_536, ge=1, le=1_000_000, description="longest prompt of a request")

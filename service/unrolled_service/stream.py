@@ -5,7 +5,6 @@ was shown, and follows as text is delivered; so a stream that breaks off leaves 
 on the engine's thread.
 """
 
-import math
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -16,7 +15,7 @@ from unrolled_service.program import Tokens
 from unrolled_service.row import Row
 from unrolled_service.sampling import Sampling
 from unrolled_service.session import Session
-from unrolled_service.slice import Slice
+from unrolled_service.slice import Samples, Slice
 from unrolled_service.stops import StopMatcher
 
 
@@ -93,29 +92,33 @@ class Stream(Row):
         seed: int,
         arrived: float,
     ) -> None:
-        prompt = generation.prompt.copy()
-        prompt[len(prompt) - generation.resumed_tokens :] += vocabulary_size
-        pending = np.array(session.pending if session else [], np.int64)
+        prompt = generation.prompt
+        if generation.resumed_tokens:
+            prompt = prompt.copy()
+            prompt[-generation.resumed_tokens :] += vocabulary_size
         super().__init__(
             sink,
             lane=lane,
             session=session,
             sampling=generation.sampling,
             seed=seed,
-            forced=np.concatenate([pending, prompt]),
+            forced=np.concatenate([np.array(session.pending, np.int64), prompt]) if session else prompt,
             arrived=arrived,
+            described=generation.logprobs,
+            is_watched=bool(session or generation.stops or generation.logprobs or generation.max_chunk_tokens),
+            is_hurried=generation.max_chunk_tokens > 0,
         )
         self.generation = generation
         self.start = self.sent
         self.prompt_end = self.sent + len(prompt)
-        self.sampled = 0
         self.shown = 0
+        self._left = generation.max_tokens
         self._vocabulary_size = vocabulary_size
         self._stops = StopMatcher(generation.stops) if generation.stops else None
         self._log = prompt.tolist() if session else []  # the tokens that the session's history lacks
-        self._described: list[Described] = []
+        self._descriptions: list[Described] = []
         self._untold = ""
-        self._told_at = -math.inf
+        self._stop: str | None = None
         if generation.sampling.penalizes:
             counts = session.history.counts(session.consumed) if session else np.zeros(2 * vocabulary_size)
             self.counts = counts.astype(np.float32)
@@ -123,69 +126,77 @@ class Stream(Row):
     @property
     def steps_left(self) -> int:
         """Steps until the last token that was asked for."""
-        return max(len(self.forced) - 1, 0) + self.generation.max_tokens - self.sampled
-
-    @property
-    def patience(self) -> int:
-        """Steps after which its caller wants news; 0 for no matter."""
-        return self.generation.max_chunk_tokens
+        return max(len(self.forced) - 1, 0) + self._left
 
     @property
     def unread(self) -> int:
         """Characters handed to the sink that have not left for the caller."""
         return self.sent - max(self.sink.delivered, self.prompt_end) if self.shown else 0
 
-    @property
-    def described(self) -> int:
-        """How many of the most probable tokens each step describes beside its own."""
-        return self.generation.logprobs
-
-    def take(self, done: Slice, i: int) -> Delivery | None:
-        """Append the samples that continue the text; return what may be shown of it, if it is time for news.
-
-        Samples before the prompt's end and past the budget do not count.
-        """
-        consumed, steps = self.consumed, done.steps
-        first = 0
-        if forced := self.step(steps):
-            prompt_start = self.prompt_end - len(self.generation.prompt)
-            done.prompt_tokens += max(0, min(self.consumed, self.prompt_end) - max(consumed, prompt_start))
-            first = forced - 1
-        end = min(steps, first + self.generation.max_tokens - self.sampled)
-        if end <= first:
-            return None
-        now = done.ended_at
-        done.note_tokens(end - first, self.last_tokens_at, self.arrived)
-        is_first, self.last_tokens_at = self.last_tokens_at is None, now
-        if is_first:
-            self.first_token_at = now
+    def take(self, samples: Samples, i: int, record: Slice) -> None:
+        """Append the samples that continue the text: none before the prompt's end, none past the budget."""
+        first, end = self._advance(samples, record)
+        if end <= first or self.is_finished:
+            return
         if self.session:
-            self._log += [token + self._vocabulary_size for token in done.columns[i][first:end]]
-        if self.generation.logprobs:
-            self._described += done.describe(i, first, end, self.generation.logprobs)
-        self.sampled += end - first
-        text, match = done.text_of(i, first, end), None
-        is_last = self.sampled == self.generation.max_tokens
-        if self._stops is not None:
-            text, match = self._stops.feed(text)
-            if match:
-                is_last = True
-            elif is_last:
-                text += self._stops.flush()
-        self._untold += text
-        if is_last:
-            return self._tell(now, self._end(match.stop if match else None, now))
-        gathered = len(self._untold)
-        if gathered and (is_first or self.patience or gathered >= done.bulk or now - self._told_at >= done.pause_s):
-            return self._tell(now)
-        return None
+            self._log += [token + self._vocabulary_size for token in samples.columns[i][first:end]]
+        if self.described:
+            self._descriptions += samples.describe(i, first, end, self.described)
+        self._append(samples.text_of(i, first, end), samples, record)
 
-    def _tell(self, now: float, finish: Finish | None = None) -> Delivery:
-        text, self._untold, self._told_at = self._untold, "", now
+    def take_text(self, text: str, samples: Samples, record: Slice) -> None:
+        """Append the samples of several slices, none past the budget."""
+        self.consumed += len(text)
+        self._append(text[: self._left], samples, record)
+
+    def tell(self, now: float) -> Delivery | None:
+        """Return what may be shown of the text, and the finish once it is complete."""
+        finish = self._end(now) if self.is_finished else None
+        if not (self._untold or finish):
+            return None
+        text, self._untold, self.told_at = self._untold, "", now
         self.shown += len(text)
         self.sent = self.prompt_end + self.shown
-        described, self._described = self._described[: len(text)], self._described[len(text) :]
+        described: list[Described] = []
+        if self.described:
+            described, self._descriptions = self._descriptions[: len(text)], self._descriptions[len(text) :]
         return Delivery(self.sink, text, self.sent, described, finish)
+
+    def _advance(self, samples: Samples, record: Slice) -> tuple[int, int]:
+        """Note that the state has taken more tokens; return the first and the end of the samples that count."""
+        steps, first, forced = samples.steps, 0, len(self.forced)
+        self.consumed += steps
+        if forced:
+            self.forced = self.forced[steps:]
+            unfed = max(self.consumed - steps, self.prompt_end - len(self.generation.prompt))
+            record.prompt_tokens += max(0, min(self.consumed, self.prompt_end) - unfed)
+            first = forced - 1
+        end = first + self._left
+        return first, end if end < steps else steps
+
+    def _append(self, text: str, samples: Samples, record: Slice) -> None:
+        count, now = len(text), samples.ended_at
+        if self.last_tokens_at is None:
+            self.first_token_at = now
+            record.first_tokens_s.append(now - self.arrived)
+            record.gaps[samples.step_s] += count - 1
+        else:
+            record.gaps[(now - self.last_tokens_at) / count] += count
+        self.last_tokens_at = now
+        self._left -= count
+        if not self._left:
+            self.is_finished = True
+        self._untold += self._match(text) if self._stops is not None else text
+
+    def _match(self, text: str) -> str:
+        """Return what may be shown now that there is more text; a stop text ends it."""
+        if self._stops is None:
+            return text
+        shown, match = self._stops.feed(text)
+        if match:
+            self._stop, self.is_finished = match.stop, True
+            return shown
+        return shown if self._left else shown + self._stops.flush()
 
     def keep_delivered(self) -> None:
         """Leave the session at the last delivered position.
@@ -215,12 +226,11 @@ class Stream(Row):
             self.session.history.extend(self._log[:missing])
             del self._log[:missing]
 
-    def _end(self, stop: str | None, now: float) -> Finish:
-        self.is_finished = True
+    def _end(self, now: float) -> Finish:
         generated = self.shown + len(self._untold)
         return Finish(
-            reason=FinishReason.LENGTH if stop is None else FinishReason.STOP,
-            stop=stop or "",
+            reason=FinishReason.LENGTH if self._stop is None else FinishReason.STOP,
+            stop=self._stop or "",
             prompt_tokens=len(self.generation.prompt),
             generated_tokens=generated,
             seed=self.seed,

@@ -244,7 +244,7 @@ def test_a_stream_without_a_reader_rests_and_others_go_on(alphabet: Bundle) -> N
     stream, _ = begin(engine, "hello", 1000, reader=reader)
     run(engine)
 
-    assert 20 < stream.unread <= 30
+    assert 20 < stream.unread <= 20 + 4 * 32  # the text of so many slices may have gathered
     assert generate(engine, "other", 50).text == greedy_text("other", 50)
 
     reader.is_eager = True

@@ -50,7 +50,7 @@ class GenerationService(GenerationServiceServicer):
         generation = read_generation(request, vocabulary, self._settings)
         claim = _Claim(worker.engine)
         try:
-            await worker.driver.call(claim.open_stream, model, generation, arrived)
+            worker.driver.open(claim.open_stream, claim.outbox, model, generation, arrived)
             await self._relay(claim.outbox, worker.driver, vocabulary, request.max_chunk_tokens, context)
         except asyncio.CancelledError:
             worker.driver.post(self._abandon, claim, "cancelled")
@@ -68,7 +68,7 @@ class GenerationService(GenerationServiceServicer):
         scoring = read_scoring(request, vocabulary, self._settings)
         claim = _Claim(worker.engine)
         try:
-            await worker.driver.call(claim.open_scoring, model, scoring)
+            worker.driver.open(claim.open_scoring, claim.outbox, model, scoring)
             parcel = await claim.outbox.take()
         finally:
             worker.driver.post(claim.close)
@@ -98,7 +98,7 @@ class GenerationService(GenerationServiceServicer):
                     parcel = await outbox.take()
                     for piece in split(parcel, chunk_tokens):
                         await outbox.write(context.write(write_chunk(piece, vocabulary)), piece.position)
-                        driver.wake()
+                    driver.wake()  # a row that rests may go on
                     if parcel.error:
                         raise parcel.error
                     if parcel.finish:

@@ -1,9 +1,8 @@
 import numpy as np
 
 from tests.support.loop import Reader
-from unrolled_service.program import Outcome
 from unrolled_service.scheduler import Scheduler
-from unrolled_service.slice import Slice
+from unrolled_service.slice import Samples, Slice
 from unrolled_service.stream import Generation, Stream
 
 
@@ -19,16 +18,22 @@ def make_stream(prompt: int = 1, max_tokens: int = 1000, max_chunk_tokens: int =
 
 def begun(stream: Stream) -> Stream:
     """Return a stream that has had its first token."""
-    stream.step(len(stream.forced) - 1)
-    give(stream, 1)
+    give(stream, len(stream.forced))
     return stream
 
 
 def give(stream: Stream, count: int) -> None:
     """Give a stream so many samples."""
-    outcome = Outcome(np.zeros((count, 1), np.int64), np.zeros((1, 1), np.float32))
-    done = Slice("", 1, count, outcome, "x" * count, joined_at=0.0, ended_at=0.0, step_s=0.001, pause_s=0.0, bulk=1)
-    stream.take(done, 0)
+    stream.take(make_samples(steps=count), 0, Slice(""))
+    stream.tell(0.0)
+
+
+def make_samples(*, rows: int = 1, steps: int = 1, step_s: float = 0.001) -> Samples:
+    return Samples(np.zeros((steps, rows), np.int64), None, "x" * steps * rows, ended_at=0.0, step_s=step_s)
+
+
+def steps(scheduler: Scheduler, *rows: Stream) -> int:
+    return scheduler.steps(rows, max(row.steps_left for row in rows))
 
 
 def learn(scheduler: Scheduler, rows: int, step_s: float, overhead_s: float) -> Scheduler:
@@ -56,46 +61,47 @@ def test_streams_wait_for_a_row_in_order() -> None:
 def test_k_is_as_small_as_a_slices_own_cost_allows() -> None:
     rows = [begun(make_stream()) for _ in range(2)]
 
-    assert learn(make_scheduler(), 2, 0.0005, overhead_s=0.000119).steps(rows) == 8  # 3 % of 4 ms
-    assert learn(make_scheduler(), 2, 0.0005, overhead_s=0.0).steps(rows) == 1
+    assert steps(learn(make_scheduler(), 2, 0.0005, overhead_s=0.000119), *rows) == 8  # 3 % of 4 ms
+    assert steps(learn(make_scheduler(), 2, 0.0005, overhead_s=0.0), *rows) == 1
 
 
 def test_k_never_takes_longer_than_a_slice_should() -> None:
     rows = [begun(make_stream()) for _ in range(2)]
 
-    assert learn(make_scheduler(), 2, 0.001, overhead_s=1.0).steps(rows) == 10
-    assert learn(make_scheduler(), 2, 1.0, overhead_s=1.0).steps(rows) == 1
+    assert steps(learn(make_scheduler(), 2, 0.001, overhead_s=1.0), *rows) == 10
+    assert steps(learn(make_scheduler(), 2, 1.0, overhead_s=1.0), *rows) == 1
 
 
 def test_k_is_bounded() -> None:
-    assert learn(make_scheduler(max_steps=7), 1, 1e-6, overhead_s=1.0).steps([begun(make_stream())]) == 7
+    assert steps(learn(make_scheduler(max_steps=7), 1, 1e-6, overhead_s=1.0), begun(make_stream())) == 7
 
 
 def test_k_goes_no_further_than_the_last_token_anybody_wants() -> None:
     scheduler = learn(make_scheduler(), 2, 0.0001, overhead_s=1.0)
 
-    assert scheduler.steps([begun(make_stream(max_tokens=4)), begun(make_stream(max_tokens=6))]) == 5
+    assert steps(scheduler, begun(make_stream(max_tokens=4)), begun(make_stream(max_tokens=6))) == 5
 
 
 def test_a_stream_alone_gets_its_first_token_at_once() -> None:
     scheduler = learn(make_scheduler(), 1, 0.0001, overhead_s=1.0)
 
-    assert scheduler.steps([make_stream(prompt=1)]) == 1
-    assert scheduler.steps([make_stream(prompt=13)]) == 13
-    assert scheduler.steps([begun(make_stream())]) == 64
+    assert steps(scheduler, make_stream(prompt=1)) == 1
+    assert steps(scheduler, make_stream(prompt=13)) == 13
+    assert steps(scheduler, begun(make_stream())) == 64
 
 
-def test_a_caller_in_a_hurry_gets_slices_of_a_millisecond() -> None:
+def test_a_caller_in_a_hurry_gets_short_slices() -> None:
     scheduler = learn(make_scheduler(), 1, 0.00025, overhead_s=1.0)
 
-    assert scheduler.steps([begun(make_stream(max_chunk_tokens=1))]) == 4
+    assert steps(scheduler, begun(make_stream(max_chunk_tokens=1))) == 10
 
 
 def test_text_gathers_longer_where_rows_are_many() -> None:
-    scheduler = make_scheduler(pause_s=0.020)
+    scheduler = make_scheduler(pause_s=0.020, credit=1000)
 
-    assert scheduler.pause_s(1) == 0.020
-    assert scheduler.pause_s(250) == 0.050
+    assert scheduler.pause_s(make_samples(rows=1)) == 0.020
+    assert scheduler.pause_s(make_samples(rows=175)) == 0.050
+    assert scheduler.pause_s(make_samples(rows=175, step_s=0.00001)) == 0.005  # 500 characters
 
 
 def test_a_stream_rests_while_its_reader_is_behind() -> None:
@@ -108,7 +114,7 @@ def test_a_stream_rests_while_its_reader_is_behind() -> None:
     begun(stream)
     give(stream, 11)
 
-    assert scheduler.settle() == [stream]
+    assert scheduler.settle([stream]) == [stream]
     assert (scheduler.running, scheduler.resting) == (0, 1)
     assert scheduler.choose() == []
     reader.delivered = stream.sent - 5
