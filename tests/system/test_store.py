@@ -87,6 +87,15 @@ def test_an_owner_that_lost_its_copy_gets_it_in_spite_of_its_own_lease(redis: Re
     asyncio.run(scenario())
 
 
+def test_anothers_epoch_does_not_pass_for_a_copy(redis: RedisServer) -> None:
+    async def scenario() -> None:
+        async with open_stores(redis.url, 2) as (first, second):
+            await first.create("s", b"state", 3, ttl_s=LONG_S, lease_s=0)
+            assert await second.claim("s", lease_s=0, known_epoch=1) == Claim(2, 3, b"state")
+
+    asyncio.run(scenario())
+
+
 def test_a_lease_makes_others_wait_and_says_how_long(redis: RedisServer) -> None:
     async def scenario() -> None:
         async with open_stores(redis.url, 2) as (first, second):
@@ -185,6 +194,9 @@ def test_a_creation_may_be_repeated_until_the_session_goes_on(redis: RedisServer
             with pytest.raises(SessionMoved):
                 await first.create("s", b"", 4, ttl_s=LONG_S, lease_s=0)
             assert await second.claim("s", lease_s=0) == Claim(2, 5, b"five")
+            await first.claim("s", lease_s=0)
+            with pytest.raises(SessionMoved):
+                await first.create("s", b"", 5, ttl_s=LONG_S, lease_s=0)
 
     asyncio.run(scenario())
 
@@ -353,6 +365,22 @@ def test_a_write_that_was_overtaken_takes_no_effect(redis: RedisServer) -> None:
         with pytest.raises(SessionBusy):
             await late
         assert await store.claim("s", lease_s=0) == Claim(2, 5, b"five")
+        await scripts.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_creation_that_was_overtaken_takes_no_effect(redis: RedisServer) -> None:
+    async def scenario() -> None:
+        scripts = Holding(redis.url, "create")
+        store = RedisStore(scripts, owner="a")
+        late = asyncio.ensure_future(store.create("s", b"late", 0, ttl_s=LONG_S, lease_s=0))
+        await asyncio.sleep(0)
+        await store.create("s", b"zero", 0, ttl_s=LONG_S, lease_s=0)
+        scripts.let_go.set()
+        with pytest.raises(SessionBusy):
+            await late
+        assert await store.claim("s", lease_s=0) == Claim(2, 0, b"zero")
         await scripts.close()
 
     asyncio.run(scenario())
