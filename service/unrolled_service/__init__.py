@@ -19,9 +19,11 @@ So far everything runs in a plain ``for`` loop. From here on it is asyncio:
 
 10. ``outbox``                            text that waits for its reader
 11. ``tally``, ``metrics``                what operators see
-12. ``driver``, ``workers``               an engine's thread and its bridge to the event loop; several of them
-13. ``convert``, ``status``               protobuf to values; errors to google.rpc.Status
-14. ``rpc``                               the gRPC services
-15. ``http``, ``server``                  /metrics, health, start, drain, stop
-16. ``cli``                               ``unrolled serve``
+12. ``gate``, ``store``, ``scripts``, ``redis_store``
+                                          sessions that outlive a server: who owns them, whose writes count
+13. ``driver``, ``workers``               an engine's thread and its bridge to the event loop; several of them
+14. ``convert``, ``status``               protobuf to values; errors to google.rpc.Status
+15. ``rpc``                               the gRPC services
+16. ``http``, ``server``                  /metrics, health, start, drain, stop
+17. ``cli``                               ``unrolled serve``
 """

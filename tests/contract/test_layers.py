@@ -28,6 +28,7 @@ LAYERS = (
     *("lane", "engine"),
     "outbox",
     *("tally", "metrics"),
+    *("gate", "store", "scripts", "redis_store"),
     *("driver", "workers"),
     *("convert", "status"),
     *("rpc", "rpc.guard", "rpc.generation", "rpc.model", "rpc.session"),
@@ -40,6 +41,7 @@ SHELL_ONLY = {"asyncio", "threading", "concurrent", "grpc", "grpc_health", "grpc
 OWNERS = {
     "onnxruntime": {"program"},
     "prometheus_client": {"metrics", "tally", "http"},
+    "redis": {"scripts"},
 }
 
 
