@@ -19,7 +19,7 @@ PROGRAMS = {
 # A module imports only from those above it; from `outbox` on, it is asyncio.
 LAYERS = (
     *("settings", "errors"),
-    *("vocabulary", "sampling"),
+    *("vocabulary", "sampling", "keys", "snapshot", "numerics"),
     "arena",
     *("nodes", "branches", "draws", "graph", "program"),
     *("session", "row", "stops", "stream", "scoring"),
@@ -95,7 +95,7 @@ def test_a_module_imports_only_from_above(module: str) -> None:
 
 @pytest.mark.parametrize("module", SYNCHRONOUS)
 def test_the_core_knows_neither_asyncio_nor_grpc_nor_threads(module: str) -> None:
-    allowed = {"google"} if module == "bundle" else set()  # a manifest is a message in proto3 JSON
+    allowed = {"google"} if module in {"bundle", "snapshot"} else set()  # both are messages, in files and bytes
     assert tops(SERVICE_MODULES[module]) & SHELL_ONLY <= allowed
 
 
