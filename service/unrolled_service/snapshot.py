@@ -1,25 +1,22 @@
 """A session as portable, signed bytes, and back (proto/unrolled/v1/snapshot.proto).
 
-Reading takes two steps. ``open_snapshot`` needs no bundle: it verifies the signature before it parses what
-was signed, and checks every bound. ``Opened.unpack`` then finds the host among those that this server has,
-and makes the content fit it. Bytes that no key of this server signed are refused whatever they hold, and so
-is every change of one byte. Knows neither engines nor sessions; pure, for any thread.
+Reading takes two steps. ``open_snapshot`` needs no bundle: it opens the envelope and checks every bound.
+``Opened.unpack`` then finds the host among those that this server has, and makes the content fit it. What is
+checked here was signed by a server, so it guards against other versions and defects, not against callers.
+Knows neither engines nor sessions; pure, for any thread.
 """
 
-import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
-from unrolled.v1.snapshot_pb2 import HistoryToken, SignedSnapshot, Snapshot
+from unrolled.v1.snapshot_pb2 import HistoryToken, Snapshot
+from unrolled_service.envelope import UNREADABLE, seal, unseal
 from unrolled_service.errors import SnapshotInvalid, SnapshotMismatch
 from unrolled_service.keys import Keys
 
-FORMAT = 1
-MAX_BYTES = 64 * 2**20
 MAX_PENDING = 2**21
 MAX_POSITION = 2**63 - 1
 MAX_TTL_S = 31_536_000.0
@@ -27,7 +24,6 @@ _YEAR_10000 = 253_402_300_800.0  # no timestamp can say it
 _MAX_COUNT = 2**32 - 256  # the largest float32 that a uint32 holds
 _EXACT_COUNT = 2**24  # float32 counts no further without rounding
 _HASH_BYTES = 32
-_LABEL = b"unrolled.v1.Snapshot"
 _Floats = NDArray[np.float32]
 
 
@@ -85,7 +81,7 @@ def encode(content: Content, keys: Keys) -> bytes:
     """Return a session as bytes, signed with the first key.
 
     Raises:
-        SnapshotInvalid: nobody could read them: the state is not finite, or they are more than ``MAX_BYTES``.
+        SnapshotInvalid: nobody could read them: the state is not finite, or it is too large.
     """
     if not np.isfinite(content.state).all():
         raise SnapshotInvalid("the session's state has a number that is not finite")
@@ -105,11 +101,7 @@ def encode(content: Content, keys: Keys) -> bytes:
         ttl_s=content.ttl_s,
         created=content.created,
     ).SerializeToString()
-    signature = keys.sign(*frame(FORMAT, keys.signing_id, inner))
-    data = SignedSnapshot(format=FORMAT, key_id=keys.signing_id, snapshot=inner, signature=signature)
-    if data.ByteSize() > MAX_BYTES:
-        raise SnapshotInvalid(f"the session takes {data.ByteSize()} bytes, a snapshot has at most {MAX_BYTES}")
-    return data.SerializeToString()
+    return seal(inner, keys)
 
 
 def open_snapshot(data: bytes, keys: Keys, *, owner: str) -> "Opened":
@@ -124,10 +116,10 @@ def open_snapshot(data: bytes, keys: Keys, *, owner: str) -> "Opened":
         SnapshotInvalid: damaged, of another form, or signed by nobody known.
         SnapshotMismatch: it belongs to another owner, who is not named.
     """
-    inner = _verify(data, keys)
+    inner = unseal(data, keys)
     try:
         snapshot = Snapshot.FromString(inner)
-    except DecodeError as error:
+    except UNREADABLE as error:
         raise SnapshotInvalid("what is signed is not a snapshot") from error
     _check(snapshot)
     if snapshot.owner != owner:
@@ -188,39 +180,14 @@ class Opened:
         )
 
 
-def frame(version: int, key_id: str, inner: bytes) -> tuple[bytes, bytes]:
-    """Return what is signed, in pieces: lengths before what varies, so that no two snapshots give the same bytes."""
-    name = key_id.encode()
-    return _LABEL + struct.pack(">IIQ", version, len(name), len(inner)) + name, inner
-
-
-def _verify(data: bytes, keys: Keys) -> bytes:
-    """Return the signed bytes."""
-    if len(data) > MAX_BYTES:
-        raise SnapshotInvalid(f"the snapshot has {len(data)} bytes, at most {MAX_BYTES} are taken")
-    try:
-        signed = SignedSnapshot.FromString(data)
-    except DecodeError as error:
-        raise SnapshotInvalid("the bytes are not a snapshot") from error
-    if signed.format != FORMAT:
-        raise SnapshotInvalid(f"the snapshot has format {signed.format}, this server knows {FORMAT}")
-    key_id, inner, signature = signed.key_id, signed.snapshot, signed.signature
-    if not keys.verify(key_id, signature, *frame(FORMAT, key_id, inner)):
-        raise SnapshotInvalid("the snapshot is damaged, or no key of this server signed it")
-    # A parser forgives: fields in another order, twice or unknown. None of that is under the signature.
-    again = SignedSnapshot(format=FORMAT, key_id=key_id, snapshot=inner, signature=signature)
-    if again.SerializeToString() != data:
-        raise SnapshotInvalid("the snapshot is damaged: something was added or moved")
-    return inner
-
-
 def _check(snapshot: Snapshot) -> None:
     """Refuse what no server writes; a server of another version may have, or one with a defect."""
-    read_bytes = snapshot.ByteSize()
-    snapshot.DiscardUnknownFields()
+    known = Snapshot()
+    known.CopyFrom(snapshot)
+    known.DiscardUnknownFields()  # in every message inside
     counts = (*snapshot.generated.values(), *snapshot.fed.values())
     faults = {
-        "has a field that this server does not know": snapshot.ByteSize() != read_bytes,
+        "has a field that this server does not know": snapshot.ByteSize() != known.ByteSize(),
         "does not name its bundle by a sha256": len(snapshot.model_sha256) != _HASH_BYTES,
         "does not name its arithmetic by 32 bytes": len(snapshot.numerics) != _HASH_BYTES,
         "does not name a precision": not snapshot.precision,

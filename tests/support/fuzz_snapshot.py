@@ -11,7 +11,7 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["unrolled_service.snapshot", "unrolled_service.keys"]):
+with atheris.instrument_imports(include=["unrolled_service.envelope", "unrolled_service.snapshot"]):
     from tests.support.snapshots import FIXTURE, check, read_inner
 
 
