@@ -3,7 +3,9 @@
 The life of one token, module by module; each module imports only from those above it:
 
 1. ``settings``, ``errors``               what may be asked for, and how a refusal is said
-2. ``vocabulary``, ``sampling``           text to tokens; how a token is chosen
+2. ``vocabulary``, ``sampling``, ``keys``, ``envelope``, ``snapshot``, ``numerics``
+                                          text to tokens; how a token is chosen; a session as signed bytes,
+                                          and whose arithmetic continues it
 3. ``arena``                              slots of state memory
 4. ``nodes``, ``branches``, ``draws``, ``fusion``, ``parting``, ``graph``, ``program``
                                           the cell and the sampler as one ONNX graph; running it

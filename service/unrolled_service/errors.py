@@ -14,7 +14,7 @@ stands too); its message is written for the caller. Nothing here knows gRPC.
     ├── SlotsExhausted, QueueFull, StoreUnavailable    come back after ``retry_after_s``
     ├── ReaderStalled
     └── Draining
-    BundleError                  a bundle cannot be served; for operators, never on the wire
+    BundleError, KeyFileError    a bundle cannot be served, keys cannot be read; for operators, never on the wire
 """
 
 from typing import ClassVar
@@ -218,3 +218,7 @@ REASONS = tuple(
 
 class BundleError(Exception):
     """A folder is not a bundle that this server can serve. The message names the file and the fault."""
+
+
+class KeyFileError(Exception):
+    """A file does not hold keys that this server can sign with. The message names the line and the fault."""
