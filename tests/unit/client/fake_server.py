@@ -69,7 +69,9 @@ class FakeServer:
 
     script: Sequence[Step] | None = None
     refusals: dict[str, list[status_pb2.Status]] = field(default_factory=dict)
+    lost_replies: dict[str, list[status_pb2.Status]] = field(default_factory=dict)
     requests: list[Any] = field(default_factory=list)
+    made: dict[str, list[session_pb2.Session]] = field(default_factory=dict)
     metadata: list[dict[str, str | bytes]] = field(default_factory=list)
     deadlines_s: list[float | None] = field(default_factory=list)
     sessions: dict[str, session_pb2.Session] = field(default_factory=dict)
@@ -89,7 +91,10 @@ class FakeServer:
         # The generator is not resumed once the call is over, so the callback notes it.
         context.add_callback(end)
         self._note(request, context)
-        position = self.sessions[request.session_id].position if request.session_id in self.sessions else 0
+        position = 0
+        if request.session_id in self.sessions:
+            self._expect(self.sessions[request.session_id], request, context)
+            position = self.sessions[request.session_id].position
         position += len(request.prompt)
         for step in self._letters(request) if self.script is None else self.script:
             match step:
@@ -122,10 +127,10 @@ class FakeServer:
 
     def CreateSession(self, request: Any, context: Any) -> session_pb2.CreateSessionResponse:
         self._note(request, context)
-        session = session_pb2.Session(id=f"s{len(self.sessions)}", model=request.model or "letters", seed=request.seed)
-        session.create_time.FromSeconds(1_000)
-        session.expire_time.FromSeconds(1_000 + request.ttl.seconds)
-        self.sessions[session.id] = session
+        template = session_pb2.Session(model=request.model or "letters", seed=request.seed)
+        template.expire_time.FromSeconds(1_000 + request.ttl.seconds)
+        (session,) = self._make(request.idempotency_key, template)
+        self._lose_reply(request, context)
         return session_pb2.CreateSessionResponse(session=session)
 
     def GetSession(self, request: Any, context: Any) -> session_pb2.GetSessionResponse:
@@ -146,6 +151,42 @@ class FakeServer:
         del self.sessions[request.session_id]
         return session_pb2.DeleteSessionResponse()
 
+    def ForkSession(self, request: Any, context: Any) -> session_pb2.ForkSessionResponse:
+        self._note(request, context)
+        origin = self._require(request.session_id, context)
+        templates = []
+        for index in range(request.count or 1):
+            templates.append(session_pb2.Session())
+            templates[-1].CopyFrom(origin)
+            templates[-1].seed = request.seeds[index] if request.seeds else origin.seed
+        forks = self._make(request.idempotency_key, *templates)
+        self._lose_reply(request, context)
+        return session_pb2.ForkSessionResponse(sessions=forks)
+
+    def RewindSession(self, request: Any, context: Any) -> session_pb2.RewindSessionResponse:
+        self._note(request, context)
+        session = self._require(request.session_id, context)
+        self._expect(session, request, context)
+        if not session.rewindable_from <= request.position <= session.position:
+            context.abort_with_status(rpc_status.to_status(refusal("REWIND_OUT_OF_RANGE")))
+        session.position = request.position
+        self._lose_reply(request, context)
+        return session_pb2.RewindSessionResponse(session=session)
+
+    def ExportSnapshot(self, request: Any, context: Any) -> session_pb2.ExportSnapshotResponse:
+        self._note(request, context)
+        session = self._require(request.session_id, context)
+        return session_pb2.ExportSnapshotResponse(snapshot=session.SerializeToString(), position=session.position)
+
+    def ImportSnapshot(self, request: Any, context: Any) -> session_pb2.ImportSnapshotResponse:
+        self._note(request, context)
+        template = session_pb2.Session.FromString(request.snapshot)
+        if request.HasField("seed"):
+            template.seed = request.seed
+        (session,) = self._make(request.idempotency_key, template)
+        self._lose_reply(request, context)
+        return session_pb2.ImportSnapshotResponse(session=session)
+
     def ListModels(self, request: Any, context: Any) -> model_pb2.ListModelsResponse:
         self._note(request, context)
         return model_pb2.ListModelsResponse(models=self.models)
@@ -162,9 +203,31 @@ class FakeServer:
         if waiting:
             context.abort_with_status(rpc_status.to_status(waiting.pop(0)))
 
-    def _require(self, session_id: str, context: Any) -> None:
+    def _lose_reply(self, request: Any, context: Any) -> None:
+        """Do as if the connection broke after the call did its work."""
+        waiting = self.lost_replies.get(type(request).__name__)
+        if waiting:
+            context.abort_with_status(rpc_status.to_status(waiting.pop(0)))
+
+    def _make(self, key: str, *templates: session_pb2.Session) -> list[session_pb2.Session]:
+        if key and key in self.made:
+            return self.made[key]
+        for session in templates:
+            session.id = f"s{len(self.sessions)}"
+            session.create_time.FromSeconds(1_000)
+            session.tier = session_pb2.SESSION_TIER_RESIDENT
+            self.sessions[session.id] = session
+        return self.made.setdefault(key, [*templates]) if key else [*templates]
+
+    def _require(self, session_id: str, context: Any) -> session_pb2.Session:
         if session_id not in self.sessions:
             context.abort_with_status(rpc_status.to_status(refusal("SESSION_NOT_FOUND")))
+        return self.sessions[session_id]
+
+    def _expect(self, session: session_pb2.Session, request: Any, context: Any) -> None:
+        if request.HasField("expected_position") and request.expected_position != session.position:
+            status = refusal("POSITION_MISMATCH", position=str(session.position))
+            context.abort_with_status(rpc_status.to_status(status))
 
     def _move(self, session_id: str, position: int) -> None:
         if session_id in self.sessions:
