@@ -63,6 +63,13 @@ def bare_status(code: int, message: str, *details: Any) -> status_pb2.Status:
     return status_pb2.Status(code=code, message=message, details=packed)
 
 
+def bare_session(session_id: str, **fields: Any) -> session_pb2.Session:
+    session = session_pb2.Session(id=session_id, tier=session_pb2.SESSION_TIER_RESIDENT, **fields)
+    session.create_time.FromSeconds(1_000)
+    session.expire_time.FromSeconds(1_000)
+    return session
+
+
 @dataclass
 class FakeServer:
     """Its Generate follows `script`; without one it sends max_tokens letters, three to a message."""

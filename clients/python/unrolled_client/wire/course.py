@@ -76,7 +76,9 @@ class Course:
         self._whereabouts = whereabouts or Whereabouts()
         self._ask_timeout_s = ask_timeout_s
         self._start = self._known_start()
+        self._floor = self._whereabouts.floor or 0
         self._break: UnrolledError | None = None
+        self._loss: UnrolledError | None = None
         self._was_broken = False
         self._was_misplaced = False
         self._overlap = ""
@@ -181,7 +183,7 @@ class Course:
             return self._continue_from(self._start)
         info = yield from self._ask(requests.get_session(self._call.request.session_id))
         if self._start is None:
-            self._start = info.position
+            self._start = self._check_kept(info.position)
         broken = self._broken()
         self._check_explained(broken, info.position)
         if info.position > broken.aim:
@@ -195,13 +197,25 @@ class Course:
         try:
             info: SessionInfo = yield replace(call, timeout=limit_s, has_own_timeout=True)
         except DeadlineExceeded as error:
-            if limit_s == remaining_s:
+            if remaining_s is not None and limit_s == remaining_s:
                 raise
             raise Unreachable(f"no answer about the session: {error.message}", code=error.code) from None
         self._whereabouts.report(info.position)
         if self._patience is not None:
             self._patience.meet()
         return info
+
+    def _check_kept(self, position: int) -> int:
+        """Return the position of a session that was not asked for at a certain one."""
+        if position >= self._floor:
+            return position
+        self._loss = PositionMismatch(
+            f"the session is at position {position}, before {self._floor} where its handle left it",
+            reason="POSITION_MISMATCH",
+            code=grpc.StatusCode.FAILED_PRECONDITION,
+            position=position,
+        )
+        raise self._loss from self._break
 
     def _check_explained(self, broken: Broken, position: int) -> None:
         # Before the first piece nobody knows whether a call that was to find the session at expected_position has
@@ -217,10 +231,10 @@ class Course:
 
     def _pause_s(self, error: UnrolledError) -> float:
         """Return the seconds to wait before the next attempt; raise the error that the generation ends with."""
-        if self._patience is None:
+        if self._patience is None or error is self._loss:
             raise error
         if self._is_misplaced(error):
-            self._start = error.position
+            self._start = None if error.position is None else self._check_kept(error.position)
             if not self._was_misplaced:
                 self._was_misplaced = True
                 return 0.0

@@ -21,7 +21,12 @@ class Whereabouts:
     @property
     def certain(self) -> int | None:
         """Return the position if it still holds; None otherwise."""
-        return self.position if self._is_own and self._is_settled else None
+        return self.floor if self._is_own else None
+
+    @property
+    def floor(self) -> int | None:
+        """Return the position behind which the session cannot be unless something was lost; None: not known."""
+        return self.position if self._is_settled else None
 
     def depart(self) -> None:
         """Note that a stream begins."""
