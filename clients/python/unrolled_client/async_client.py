@@ -15,7 +15,8 @@ from unrolled_client.channel import DEFAULT_CALL_TIMEOUT_S, DEFAULT_RESUME, Meta
 from unrolled_client.draws import draw_key
 from unrolled_client.errors import NotFound, UnrolledError
 from unrolled_client.values import ModelInfo, ResumePolicy, Score, SessionInfo
-from unrolled_client.wire import requests
+from unrolled_client.wire import requests, session_requests
+from unrolled_client.wire.calls import GenerateCall, UnaryCall
 from unrolled_client.wire.whereabouts import Whereabouts
 
 Reply = TypeVar("Reply")
@@ -113,7 +114,7 @@ class AsyncClient:
     ) -> SessionInfo:
         """Make a session that lives until it is deleted or expires; the arguments are those of `session`."""
         return await self._run(
-            requests.create_session(
+            session_requests.create_session(
                 model=model,
                 seed=seed,
                 ttl_s=ttl_s,
@@ -123,15 +124,15 @@ class AsyncClient:
 
     async def get_session(self, session_id: str) -> SessionInfo:
         """Describe a session."""
-        return await self._run(requests.get_session(session_id))
+        return await self._run(session_requests.get_session(session_id))
 
     async def list_sessions(self, *, page_size: int | None = None) -> AsyncIterator[SessionInfo]:
         """Iterate over the caller's sessions, oldest first, asking for page after page of 1 to 1,000."""
-        page = await self._run(requests.list_sessions(page_size))
+        page = await self._run(session_requests.list_sessions(page_size))
         for info in page.sessions:
             yield info
         while page.next_page_token:
-            page = await self._run(requests.list_sessions(page_size, page.next_page_token))
+            page = await self._run(session_requests.list_sessions(page_size, page.next_page_token))
             for info in page.sessions:
                 yield info
 
@@ -139,7 +140,9 @@ class AsyncClient:
         self, session_id: str, *, preempt: bool = False, expected_position: int | None = None
     ) -> None:
         """End a session and free its state; the arguments are those of `AsyncSession.delete`."""
-        await self._run(requests.delete_session(session_id, preempt=preempt, expected_position=expected_position))
+        await self._run(
+            session_requests.delete_session(session_id, preempt=preempt, expected_position=expected_position)
+        )
 
     async def restore(
         self,
@@ -167,7 +170,7 @@ class AsyncClient:
             SlotsExhausted: the server has no room.
         """
         info = await self._run(
-            requests.import_snapshot(
+            session_requests.import_snapshot(
                 blob,
                 seed=seed,
                 ttl_s=ttl_s,
@@ -223,10 +226,10 @@ class AsyncClient:
     ) -> None:
         await self.close()
 
-    def _start(self, call: requests.GenerateCall, whereabouts: Whereabouts | None = None) -> AsyncStream:
+    def _start(self, call: GenerateCall, whereabouts: Whereabouts | None = None) -> AsyncStream:
         stream = AsyncStream(self._connection, self._connection.plan(call, whereabouts))
         self._streams.add(stream)
         return stream
 
-    async def _run(self, call: requests.UnaryCall[Reply]) -> Reply:
+    async def _run(self, call: UnaryCall[Reply]) -> Reply:
         return await self._connection.run(call)

@@ -9,9 +9,9 @@ import grpc
 from unrolled_client.channel import Metadata, Options, Stubs, merge_metadata, merge_options, resolve_target
 from unrolled_client.errors import Cancelled
 from unrolled_client.values import ResumePolicy
+from unrolled_client.wire.calls import GenerateCall, UnaryCall
 from unrolled_client.wire.course import Course
 from unrolled_client.wire.patience import Patience
-from unrolled_client.wire.requests import GenerateCall, UnaryCall
 from unrolled_client.wire.status import error_of
 from unrolled_client.wire.steps import Pause, Step, perform_async, repeat
 from unrolled_client.wire.whereabouts import Whereabouts

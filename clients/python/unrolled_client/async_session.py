@@ -11,7 +11,8 @@ from unrolled_client.draws import draw_key
 from unrolled_client.errors import SessionBusy
 from unrolled_client.session import BUSY_DELAYS_S
 from unrolled_client.values import SessionInfo
-from unrolled_client.wire import requests
+from unrolled_client.wire import requests, session_requests
+from unrolled_client.wire.calls import UnaryCall
 from unrolled_client.wire.whereabouts import Whereabouts
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ class AsyncSession:
             SlotsExhausted: the server has no room.
         """
         forks = await self._client._run(
-            requests.fork_session(
+            session_requests.fork_session(
                 self._id,
                 n,
                 seeds=seeds,
@@ -123,7 +124,7 @@ class AsyncSession:
             PositionMismatch: it is not at the expected position.
             SessionBusy: a stream runs on it.
         """
-        call = requests.rewind_session(self._id, to, preempt=preempt, expected_position=expected_position)
+        call = session_requests.rewind_session(self._id, to, preempt=preempt, expected_position=expected_position)
         info = await self._run_settled(call)
         self._note(info)
         return info
@@ -140,7 +141,7 @@ class AsyncSession:
         Raises:
             PositionMismatch: it is elsewhere.
         """
-        return await self._client._run(requests.export_snapshot(self._id, expected_position=expected_position))
+        return await self._client._run(session_requests.export_snapshot(self._id, expected_position=expected_position))
 
     async def delete(self, *, preempt: bool = False, expected_position: int | None = None) -> None:
         """Cancel the handle's open stream and end the session.
@@ -155,7 +156,7 @@ class AsyncSession:
             SessionBusy: a stream of somebody else runs on it.
         """
         await self.close()
-        call = requests.delete_session(self._id, preempt=preempt, expected_position=expected_position)
+        call = session_requests.delete_session(self._id, preempt=preempt, expected_position=expected_position)
         await self._run_settled(call)
 
     async def close(self) -> None:
@@ -172,7 +173,7 @@ class AsyncSession:
     ) -> None:
         await self.close()
 
-    async def _run_settled(self, call: requests.UnaryCall[Reply]) -> Reply:
+    async def _run_settled(self, call: UnaryCall[Reply]) -> Reply:
         """Make a call that needs a session at rest, once the handle's own stream has left it."""
         stream = self._stream() if self._stream is not None else None
         for delay_s in BUSY_DELAYS_S if stream is None or stream.is_over else ():

@@ -12,8 +12,9 @@ from unrolled_client.async_connection import AsyncConnection, outcome_of
 from unrolled_client.errors import UnrolledError
 from unrolled_client.received import Received
 from unrolled_client.values import Chunk
+from unrolled_client.wire.breaks import incomplete
+from unrolled_client.wire.calls import UnaryCall
 from unrolled_client.wire.course import Course
-from unrolled_client.wire.requests import UnaryCall
 from unrolled_client.wire.status import error_of
 from unrolled_client.wire.steps import Pause, Step, perform_async
 
@@ -108,7 +109,7 @@ class AsyncStream(Received):
                 while (message := await self._call.read()) is not grpc.aio.EOF:
                     if (chunk := self._course.take(message)) is not None:
                         return chunk
-                error = self._course.end()
+                error = incomplete()
         except grpc.RpcError as failure:
             error = error_of(failure)
         if not self._course.is_over:

@@ -14,7 +14,8 @@ from unrolled_client.errors import NotFound, UnrolledError
 from unrolled_client.session import Session
 from unrolled_client.stream import Stream
 from unrolled_client.values import ModelInfo, ResumePolicy, Score, SessionInfo
-from unrolled_client.wire import requests
+from unrolled_client.wire import requests, session_requests
+from unrolled_client.wire.calls import GenerateCall, UnaryCall
 from unrolled_client.wire.whereabouts import Whereabouts
 
 Reply = TypeVar("Reply")
@@ -110,7 +111,7 @@ class Client:
     ) -> SessionInfo:
         """Make a session that lives until it is deleted or expires; the arguments are those of `session`."""
         return self._run(
-            requests.create_session(
+            session_requests.create_session(
                 model=model,
                 seed=seed,
                 ttl_s=ttl_s,
@@ -120,19 +121,19 @@ class Client:
 
     def get_session(self, session_id: str) -> SessionInfo:
         """Describe a session."""
-        return self._run(requests.get_session(session_id))
+        return self._run(session_requests.get_session(session_id))
 
     def list_sessions(self, *, page_size: int | None = None) -> Iterator[SessionInfo]:
         """Iterate over the caller's sessions, oldest first, asking for page after page of 1 to 1,000."""
-        page = self._run(requests.list_sessions(page_size))
+        page = self._run(session_requests.list_sessions(page_size))
         yield from page.sessions
         while page.next_page_token:
-            page = self._run(requests.list_sessions(page_size, page.next_page_token))
+            page = self._run(session_requests.list_sessions(page_size, page.next_page_token))
             yield from page.sessions
 
     def delete_session(self, session_id: str, *, preempt: bool = False, expected_position: int | None = None) -> None:
         """End a session and free its state; the arguments are those of `Session.delete`."""
-        self._run(requests.delete_session(session_id, preempt=preempt, expected_position=expected_position))
+        self._run(session_requests.delete_session(session_id, preempt=preempt, expected_position=expected_position))
 
     def restore(
         self,
@@ -160,7 +161,7 @@ class Client:
             SlotsExhausted: the server has no room.
         """
         info = self._run(
-            requests.import_snapshot(
+            session_requests.import_snapshot(
                 blob,
                 seed=seed,
                 ttl_s=ttl_s,
@@ -211,8 +212,8 @@ class Client:
     ) -> None:
         self.close()
 
-    def _start(self, call: requests.GenerateCall, whereabouts: Whereabouts | None = None) -> Stream:
+    def _start(self, call: GenerateCall, whereabouts: Whereabouts | None = None) -> Stream:
         return Stream(self._connection, self._connection.plan(call, whereabouts))
 
-    def _run(self, call: requests.UnaryCall[Reply]) -> Reply:
+    def _run(self, call: UnaryCall[Reply]) -> Reply:
         return self._connection.run(call)

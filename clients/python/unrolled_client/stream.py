@@ -11,8 +11,9 @@ from unrolled_client.connection import Connection, outcome_of
 from unrolled_client.errors import UnrolledError
 from unrolled_client.received import Received
 from unrolled_client.values import Chunk
+from unrolled_client.wire.breaks import incomplete
+from unrolled_client.wire.calls import UnaryCall
 from unrolled_client.wire.course import Course
-from unrolled_client.wire.requests import UnaryCall
 from unrolled_client.wire.status import error_of
 from unrolled_client.wire.steps import Pause, Step, perform
 
@@ -96,7 +97,7 @@ class Stream(Received):
                 for message in self._call:
                     if (chunk := self._course.take(message)) is not None:
                         return chunk
-                error = self._course.end()
+                error = incomplete()
         except grpc.RpcError as failure:
             error = error_of(failure)
         if not self._course.is_over:

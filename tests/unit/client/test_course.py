@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from tests.unit.client.fake_server import bare_session
 from unrolled.v1 import generation_pb2
 from unrolled_client import Finish, ResumePolicy, errors
-from unrolled_client.wire import replies, requests
+from unrolled_client.wire import replies
+from unrolled_client.wire.breaks import incomplete
+from unrolled_client.wire.calls import GenerateCall, UnaryCall
 from unrolled_client.wire.course import Course
 from unrolled_client.wire.patience import Patience
 from unrolled_client.wire.steps import Pause, Step, perform
@@ -54,7 +56,7 @@ class Model:
     obstacles: list[errors.UnrolledError] = field(default_factory=list)
     asked: list[Any] = field(default_factory=list)
 
-    def answer(self, call: requests.UnaryCall[Any]) -> Any:
+    def answer(self, call: UnaryCall[Any]) -> Any:
         has_begun = any(isinstance(each, generation_pb2.GenerateRequest) for each in self.asked)
         if self.obstacles and (has_begun or not isinstance(self.obstacles[-1], errors.SessionBusy)):
             raise self.obstacles.pop()
@@ -142,14 +144,14 @@ def follow(course: Course, model: Model) -> None:
         messages, error = model.generate(call.request)
         for message in messages:
             course.take(message)
-        error, call = error or course.end(), None
+        error, call = error or incomplete(), None
 
 
 def course_of(
     request: generation_pb2.GenerateRequest, policy: ResumePolicy = FOREVER, position: int | None = None
 ) -> Course:
     whereabouts = Whereabouts(position) if request.session_id else None
-    return Course(requests.GenerateCall(request), Patience(policy, clock=lambda: 0.0), whereabouts=whereabouts)
+    return Course(GenerateCall(request), Patience(policy, clock=lambda: 0.0), whereabouts=whereabouts)
 
 
 def outcome(course: Course) -> tuple[str, Finish | None]:
@@ -244,7 +246,7 @@ def test_a_session_behind_its_handle_has_lost_something_and_says_so(is_own: bool
     model = Model(history=[("a", True)] * 3)
     whereabouts = Whereabouts(5 if is_own else None)
     whereabouts.settle(5)
-    course = Course(requests.GenerateCall(on_session()), Patience(FOREVER), whereabouts=whereabouts)
+    course = Course(GenerateCall(on_session()), Patience(FOREVER), whereabouts=whereabouts)
     follow(course, model)
     assert isinstance(course.transcript.error, errors.PositionMismatch)
     assert course.transcript.error.position == 3
@@ -379,8 +381,8 @@ def test_preempting_ends_with_the_first_piece() -> None:
 
 def test_without_a_policy_the_request_is_sent_as_it_is_and_a_break_is_final() -> None:
     request = on_session()
-    course = Course(requests.GenerateCall(request, timeout=5), None, whereabouts=Whereabouts(7))
-    assert course.begin() == requests.GenerateCall(request, timeout=5)
+    course = Course(GenerateCall(request, timeout=5), None, whereabouts=Whereabouts(7))
+    assert course.begin() == GenerateCall(request, timeout=5)
     with pytest.raises(errors.Draining):
         perform(course.proceed(errors.Draining("going")), lambda _: None)
 

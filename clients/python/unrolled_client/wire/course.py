@@ -1,48 +1,23 @@
 """One generation from its request to its finish, over as many calls as that takes.
 
-Owns what is sent next and what a message or a break means; it neither waits nor calls. A break is what may happen
-to anybody's connection: no server, one that goes away, one that another has relieved, a stream without an end.
-What a server decided (a refusal, a deadline, a defect) ends the generation.
+Owns what is sent next and what a message or an error means; it neither waits nor calls.
 """
 
 from collections.abc import Generator
 from dataclasses import replace
 from typing import Any
 
-import grpc
-
 from unrolled.v1 import generation_pb2
 from unrolled_client.draws import draw_seed
-from unrolled_client.errors import (
-    Cancelled,
-    DeadlineExceeded,
-    FailedPrecondition,
-    IncompleteStream,
-    InvalidArgument,
-    OutOfRange,
-    PositionMismatch,
-    QueueFull,
-    SessionBusy,
-    SessionMoved,
-    SlotsExhausted,
-    Unavailable,
-    Unreachable,
-    UnrolledError,
-)
+from unrolled_client.errors import DeadlineExceeded, PositionMismatch, Unreachable, UnrolledError
 from unrolled_client.values import Chunk, Finish, ResumePolicy, SessionInfo
-from unrolled_client.wire import replies, requests
+from unrolled_client.wire import breaks, replies, requests, session_requests
+from unrolled_client.wire.calls import GenerateCall, UnaryCall
 from unrolled_client.wire.patience import Patience
 from unrolled_client.wire.resumption import Broken
 from unrolled_client.wire.steps import Pause, Program
 from unrolled_client.wire.transcript import Transcript
 from unrolled_client.wire.whereabouts import Whereabouts
-
-BREAKS = (Unavailable, SessionMoved, IncompleteStream)
-# While a stream is being resumed its own remains may still run on the session and move it, and all who lost the same
-# server come to the others at once.
-OBSTACLES = (*BREAKS, SessionBusy, PositionMismatch, QueueFull, SlotsExhausted)
-# Refused because of how the continuation is asked for, of which the caller knows nothing.
-IMPOSSIBLE = (InvalidArgument, FailedPrecondition, OutOfRange)
 
 
 class Course:
@@ -55,7 +30,7 @@ class Course:
 
     def __init__(
         self,
-        call: requests.GenerateCall,
+        call: GenerateCall,
         patience: Patience | None = None,
         *,
         whereabouts: Whereabouts | None = None,
@@ -87,7 +62,7 @@ class Course:
     def under(
         cls,
         policy: ResumePolicy | None,
-        call: requests.GenerateCall,
+        call: GenerateCall,
         whereabouts: Whereabouts | None,
         ask_timeout_s: float,
     ) -> "Course":
@@ -105,14 +80,14 @@ class Course:
         """Tell whether the generation has ended, well or badly."""
         return self.transcript.is_over
 
-    def begin(self) -> requests.GenerateCall | None:
+    def begin(self) -> GenerateCall | None:
         """Return the first call; None where the session's position must be asked for first."""
         if self._patience is None:
             self._whereabouts.depart()
             return self._call
         return None if self._start is None else self._continue_from(self._start)
 
-    def proceed(self, error: UnrolledError | None) -> Program[requests.GenerateCall]:
+    def proceed(self, error: UnrolledError | None) -> Program[GenerateCall]:
         """Find the call that begins the generation, or continues it after a break.
 
         Args:
@@ -149,15 +124,9 @@ class Course:
             self._patience.renew()
         return chunk
 
-    def end(self) -> UnrolledError:
-        """Return what it means that a call ended without an error and without a finish."""
-        return IncompleteStream(
-            "the stream ended without a finish, its text may be incomplete", code=grpc.StatusCode.INTERNAL
-        )
-
     def close(self) -> None:
         """Note that this program stops reading."""
-        self.transcript.fail(Cancelled("this program closed the stream before its end", code=grpc.StatusCode.CANCELLED))
+        self.transcript.fail(breaks.closed())
 
     def _known_start(self) -> int | None:
         request = self._call.request
@@ -168,30 +137,30 @@ class Course:
     def _broken(self) -> Broken:
         return Broken(self._call.request, self._start or 0, self.transcript.text)
 
-    def _continue_from(self, position: int) -> requests.GenerateCall:
+    def _continue_from(self, position: int) -> GenerateCall:
         broken = self._broken()
         self._overlap = broken.overlap
         self._whereabouts.depart()
         timeout_s = self._call.timeout if self._patience is None else self._patience.remaining_s()
-        return requests.GenerateCall(broken.continuation(position), timeout_s)
+        return GenerateCall(broken.continuation(position), timeout_s)
 
-    def _approach(self) -> Program[requests.GenerateCall]:
+    def _approach(self) -> Program[GenerateCall]:
         """Bring the session to where the text continues."""
         if not self._call.request.session_id:
             return self._continue_from(0)
         if self._start is not None and self._break is None:
             return self._continue_from(self._start)
-        info = yield from self._ask(requests.get_session(self._call.request.session_id))
+        info = yield from self._ask(session_requests.get_session(self._call.request.session_id))
         if self._start is None:
             self._start = self._check_kept(info.position)
         broken = self._broken()
         self._check_explained(broken, info.position)
         if info.position > broken.aim:
-            back = requests.rewind_session(info.id, broken.aim, expected_position=info.position)
+            back = session_requests.rewind_session(info.id, broken.aim, expected_position=info.position)
             info = yield from self._ask(back)
         return self._continue_from(info.position)
 
-    def _ask(self, call: requests.UnaryCall[SessionInfo]) -> Generator[Any, Any, SessionInfo]:
+    def _ask(self, call: UnaryCall[SessionInfo]) -> Generator[Any, Any, SessionInfo]:
         remaining_s = None if self._patience is None else self._patience.remaining_s()
         limit_s = min((each for each in (remaining_s, self._ask_timeout_s) if each is not None), default=None)
         try:
@@ -209,12 +178,7 @@ class Course:
         """Return the position of a session that was not asked for at a certain one."""
         if position >= self._floor:
             return position
-        self._loss = PositionMismatch(
-            f"the session is at position {position}, before {self._floor} where its handle left it",
-            reason="POSITION_MISMATCH",
-            code=grpc.StatusCode.FAILED_PRECONDITION,
-            position=position,
-        )
+        self._loss = breaks.fallen_behind(position, self._floor)
         raise self._loss from self._break
 
     def _check_explained(self, broken: Broken, position: int) -> None:
@@ -223,11 +187,7 @@ class Course:
         is_pinned = self._call.request.HasField("expected_position") and not broken.text
         if broken.explains(position) and not (is_pinned and position != broken.start):
             return
-        raise FailedPrecondition(
-            f"the session is at position {position}, which a call that began at {broken.start} does not explain",
-            code=grpc.StatusCode.FAILED_PRECONDITION,
-            position=position,
-        )
+        raise breaks.unexplained(position, broken.start)
 
     def _pause_s(self, error: UnrolledError) -> float:
         """Return the seconds to wait before the next attempt; raise the error that the generation ends with."""
@@ -238,20 +198,15 @@ class Course:
             if not self._was_misplaced:
                 self._was_misplaced = True
                 return 0.0
-        elif isinstance(error, BREAKS if self._break is None else OBSTACLES) and self._adds_up():
+        elif isinstance(error, breaks.BREAKS if self._break is None else breaks.OBSTACLES) and self._adds_up():
             self._break = self._break or error
             self._was_broken = True
         else:
-            self._give_up(error)
+            raise breaks.ending_of(error, self._break)
         pause_s = self._patience.pause_s(error)
-        return self._give_up(error) if pause_s is None else pause_s
-
-    def _give_up(self, error: UnrolledError) -> float:
-        if self._break is None or self._break is error:
-            raise error
-        if isinstance(error, OBSTACLES + IMPOSSIBLE):
-            raise self._break from error
-        raise error from self._break
+        if pause_s is None:
+            raise breaks.ending_of(error, self._break)
+        return pause_s
 
     def _is_misplaced(self, error: UnrolledError) -> bool:
         """Tell whether the session was elsewhere than its handle thought, of which the caller said nothing."""
@@ -266,13 +221,7 @@ class Course:
     def _compare(self, message: generation_pb2.GenerateResponse, overcome: UnrolledError | None) -> None:
         expected, self._overlap = self._overlap, ""
         if message.chunk.text != expected:
-            told = FailedPrecondition(
-                f"after the break the text goes on with {message.chunk.text!r} in place of {expected!r}",
-                code=grpc.StatusCode.FAILED_PRECONDITION,
-            )
-            if overcome is not None:
-                overcome.__cause__ = told
-            self.transcript.fail(overcome or told)
+            self.transcript.fail(breaks.ending_of(breaks.diverged(expected, message.chunk.text), overcome))
 
     def _whole(self, finish: Finish) -> Finish:
         """Return the finish of the unbroken generation."""

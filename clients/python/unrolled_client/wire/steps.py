@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, TypeVar
 
 from unrolled_client.errors import IdempotencyConflict, SessionMoved, Unavailable, UnrolledError
+from unrolled_client.wire.calls import UnaryCall
 from unrolled_client.wire.patience import Patience
-from unrolled_client.wire.requests import UnaryCall
 
 Result = TypeVar("Result")
 
