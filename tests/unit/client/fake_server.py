@@ -31,11 +31,32 @@ class Hang:
     """A step of a script: say nothing more until the call ends."""
 
 
+@dataclass(frozen=True)
+class Cut:
+    """Breaks one stream of the alphabet.
+
+    Attributes:
+        after: characters that are sent first.
+        status: how the call ends.
+        counted: further characters that the session counts though they were never sent; below 0 it has forgotten
+            some that were.
+    """
+
+    after: int
+    status: status_pb2.Status
+    counted: int = 0
+
+
 Step: TypeAlias = str | Hang | generation_pb2.GenerateResponse | status_pb2.Status
 
 
 def letters(count: int) -> str:
     return "".join(LETTERS[i % len(LETTERS)] for i in range(count))
+
+
+def alphabet(position: int, count: int) -> str:
+    """Return the text from a position on where it is a function of the position alone."""
+    return "".join(LETTERS[(position + i) % len(LETTERS)] for i in range(count))
 
 
 def code_of(reason: str) -> int:
@@ -72,9 +93,13 @@ def bare_session(session_id: str, **fields: Any) -> session_pb2.Session:
 
 @dataclass
 class FakeServer:
-    """Its Generate follows `script`; without one it sends max_tokens letters, three to a message."""
+    """Its Generate follows `script`; without one it sends max_tokens letters, three to a message.
+
+    With `cuts` the text is the alphabet, a letter for each position, and the next call meets the first of them.
+    """
 
     script: Sequence[Step] | None = None
+    cuts: list[Cut] | None = None
     refusals: dict[str, list[status_pb2.Status]] = field(default_factory=dict)
     lost_replies: dict[str, list[status_pb2.Status]] = field(default_factory=dict)
     requests: list[Any] = field(default_factory=list)
@@ -85,6 +110,8 @@ class FakeServer:
     models: list[model_pb2.Model] = field(default_factory=list)
     was_cancelled: threading.Event = field(default_factory=threading.Event)
     was_completed: threading.Event = field(default_factory=threading.Event)
+    hangs: bool = False
+    was_asked: threading.Event = field(default_factory=threading.Event)
     target: str = ""
 
     def Generate(self, request: Any, context: Any) -> Iterator[generation_pb2.GenerateResponse]:
@@ -102,8 +129,9 @@ class FakeServer:
         if request.session_id in self.sessions:
             self._expect(self.sessions[request.session_id], request, context)
             position = self.sessions[request.session_id].position
+        start = position
         position += len(request.prompt)
-        for step in self._letters(request) if self.script is None else self.script:
+        for step in self._steps(request, position):
             match step:
                 case str():
                     position += len(step)
@@ -118,7 +146,7 @@ class FakeServer:
                 case _:
                     yield step
         if self.script is None:
-            yield finish(request, position)
+            yield finish(request, position, start)
         served.set()
         self.was_completed.set()
 
@@ -142,6 +170,11 @@ class FakeServer:
 
     def GetSession(self, request: Any, context: Any) -> session_pb2.GetSessionResponse:
         self._note(request, context)
+        if self.hangs:
+            ended = threading.Event()
+            context.add_callback(ended.set)
+            self.was_asked.set()
+            ended.wait(PATIENCE_S)
         self._require(request.session_id, context)
         return session_pb2.GetSessionResponse(session=self.sessions[request.session_id])
 
@@ -240,21 +273,30 @@ class FakeServer:
         if session_id in self.sessions:
             self.sessions[session_id].position = position
 
-    def _letters(self, request: Any) -> Iterator[str]:
-        text = letters(request.max_tokens)
-        return (text[i : i + 3] for i in range(0, len(text), 3))
+    def _steps(self, request: Any, position: int) -> Iterator[Step]:
+        if self.script is not None:
+            yield from self.script
+            return
+        cut = self.cuts.pop(0) if self.cuts else None
+        text = letters(request.max_tokens) if self.cuts is None else alphabet(position, request.max_tokens)
+        sent = text if cut is None else text[: cut.after]
+        yield from (sent[i : i + 3] for i in range(0, len(sent), 3))
+        if cut is not None:
+            self._move(request.session_id, position + len(sent) + cut.counted)
+            yield cut.status
 
 
 def chunk(text: str, position: int = 0) -> generation_pb2.GenerateResponse:
     return generation_pb2.GenerateResponse(chunk=generation_pb2.Chunk(text=text, position=position))
 
 
-def finish(request: Any, position: int) -> generation_pb2.GenerateResponse:
+def finish(request: Any, position: int, start: int = 0) -> generation_pb2.GenerateResponse:
     message = generation_pb2.Finish(
         reason=generation_pb2.FINISH_REASON_LENGTH,
         usage=generation_pb2.Usage(prompt_tokens=len(request.prompt), generated_tokens=request.max_tokens),
         seed=request.seed if request.HasField("seed") else DRAWN_SEED,
         position=position,
+        start_position=start,
     )
     message.timings.queue.FromMilliseconds(1)
     message.timings.first_token.FromMilliseconds(2)
@@ -263,12 +305,13 @@ def finish(request: Any, position: int) -> generation_pb2.GenerateResponse:
 
 
 @contextmanager
-def running(fake: FakeServer, credentials: grpc.ServerCredentials | None = None) -> Iterator[FakeServer]:
+def running(
+    fake: FakeServer, credentials: grpc.ServerCredentials | None = None, address: str = "127.0.0.1:0"
+) -> Iterator[FakeServer]:
     server = grpc.server(ThreadPoolExecutor(16))
     generation_pb2_grpc.add_GenerationServiceServicer_to_server(fake, server)
     session_pb2_grpc.add_SessionServiceServicer_to_server(fake, server)
     model_pb2_grpc.add_ModelServiceServicer_to_server(fake, server)
-    address = "127.0.0.1:0"
     port = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
     fake.target = f"127.0.0.1:{port}"
     server.start()

@@ -43,7 +43,7 @@ def ending_of(error: UnrolledError, broke: UnrolledError | None) -> UnrolledErro
     return ending
 
 
-def incomplete() -> IncompleteStream:
+def incomplete() -> UnrolledError:
     """Return what it means that a call ended without an error and without a finish."""
     message = "the stream ended without a finish, its text may be incomplete"
     return IncompleteStream(message, code=grpc.StatusCode.INTERNAL)
