@@ -374,9 +374,23 @@ def test_a_server_that_counts_otherwise_is_not_resumed() -> None:
 
 def test_preempting_ends_with_the_first_piece() -> None:
     model = Model(1, cuts=[cut_after(1, BREAKS[0]), replace(cut_after(0, BREAKS[0]), refuses=True)])
-    follow(course_of(on_session(preempt=True), position=0), model)
+    follow(course_of(on_session(preempt=True, expected_position=0)), model)
     asked = [each for each in model.asked if isinstance(each, generation_pb2.GenerateRequest)]
     assert [each.preempt for each in asked] == [True, True, False]
+
+
+def test_preempting_takes_the_session_as_it_finds_it_and_is_resumed_from_the_first_piece_on() -> None:
+    model = Model(1, [("a", True)] * 5, [cut_after(1, BREAKS[0], counted=2)])
+    course = course_of(on_session(preempt=True), position=3)
+    follow(course, model)
+    assert not model.asked[0].HasField("expected_position")
+    assert course.transcript.finish is not None
+    assert (course.transcript.finish.start_position, len(model.history), course.resumes) == (5, 11, 1)
+    model = Model(1, cuts=[cut_after(0, BREAKS[0])])
+    course = course_of(on_session(preempt=True), position=0)
+    follow(course, model)
+    assert course.transcript.error is BREAKS[0]
+    assert len(model.asked) == 1
 
 
 def test_without_a_policy_the_request_is_sent_as_it_is_and_a_break_is_final() -> None:

@@ -82,7 +82,7 @@ class Course:
 
     def begin(self) -> GenerateCall | None:
         """Return the first call; None where the session's position must be asked for first."""
-        if self._patience is None:
+        if self._patience is None or self._is_blind:
             self._whereabouts.depart()
             return self._call
         return None if self._start is None else self._continue_from(self._start)
@@ -119,6 +119,8 @@ class Course:
             self.transcript.complete(self._whole(replies.finish(message.finish)))
             return None
         chunk = replies.chunk(message.chunk)
+        if self._start is None:
+            self._start = chunk.position - len(chunk.text) - len(self._call.request.prompt)
         self.transcript.add(chunk)
         if self._patience is not None:
             self._patience.renew()
@@ -132,7 +134,14 @@ class Course:
         request = self._call.request
         if not request.session_id:
             return 0
-        return request.expected_position if request.HasField("expected_position") else self._whereabouts.certain
+        if request.HasField("expected_position"):
+            return request.expected_position
+        return None if request.preempt else self._whereabouts.certain
+
+    @property
+    def _is_blind(self) -> bool:
+        """Tell whether the position is unknown and cannot be asked for: what is to be preempted still moves it."""
+        return self._start is None and self._call.request.preempt
 
     def _broken(self) -> Broken:
         return Broken(self._call.request, self._start or 0, self.transcript.text)
@@ -191,7 +200,7 @@ class Course:
 
     def _pause_s(self, error: UnrolledError) -> float:
         """Return the seconds to wait before the next attempt; raise the error that the generation ends with."""
-        if self._patience is None or error is self._loss:
+        if self._patience is None or self._is_blind or error is self._loss:
             raise error
         if self._is_misplaced(error):
             self._start = None if error.position is None else self._check_kept(error.position)
