@@ -185,7 +185,7 @@ def test_a_drain_ends_what_outlasts_the_grace_time(alphabet: Bundle) -> None:
     outcome: list[tuple[Draining, str]] = []
 
     def read(address: str) -> None:
-        with Client(address) as client:
+        with Client(address, resume=None) as client:
             stream = client.generate("hello", max_tokens=10**7)
             try:
                 for _ in stream:
@@ -237,7 +237,7 @@ def test_two_servers_cannot_share_a_port(alphabet: Bundle) -> None:
 
 def test_a_drain_reaches_a_caller_that_has_stopped_reading(alphabet: Bundle) -> None:
     with serving(alphabet, max_tokens=10**7, drain_grace_s=0.1) as server:
-        client = Client(server.address)
+        client = Client(server.address, resume=None)
         stream = client.generate("hello", max_tokens=10**7)
         pieces = iter(stream)
         next(pieces)

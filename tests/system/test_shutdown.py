@@ -57,7 +57,7 @@ def test_a_running_stream_finishes_within_the_grace_time(bundle: Path) -> None:
     with (
         running_server(bundle, max_tokens=ENDLESS, drain_grace_s=120) as server,
         Client(server.address, options=SMALL_WINDOW) as client,
-        Client(server.address) as newcomer,
+        Client(server.address, resume=None) as newcomer,
         client.generate("a", max_tokens=LONG, temperature=0) as stream,
     ):
         text = next(stream)
@@ -86,7 +86,7 @@ def test_what_still_runs_after_the_grace_time_is_told(bundle: Path) -> None:
 
     with (
         running_server(bundle, max_tokens=ENDLESS, drain_grace_s=0.5) as server,
-        Client(server.address) as client,
+        Client(server.address, resume=None) as client,
         ThreadPoolExecutor(3) as pool,
     ):
         reading = [pool.submit(read_to_the_end, client) for _ in range(3)]

@@ -1,29 +1,23 @@
 """The asynchronous client."""
 
 import weakref
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from functools import cached_property
 from types import TracebackType
 from typing import Self, TypeVar, Unpack
 
 import grpc
 
+from unrolled_client.async_connection import AsyncConnection
 from unrolled_client.async_session import AsyncSession
 from unrolled_client.async_stream import AsyncStream
-from unrolled_client.channel import (
-    DEFAULT_CALL_TIMEOUT_S,
-    Metadata,
-    Options,
-    Stubs,
-    merge_metadata,
-    merge_options,
-    resolve_target,
-)
+from unrolled_client.channel import DEFAULT_CALL_TIMEOUT_S, DEFAULT_RESUME, Metadata, Options
+from unrolled_client.draws import draw_key
 from unrolled_client.errors import NotFound, UnrolledError
-from unrolled_client.values import ModelInfo, Score, SessionInfo
-from unrolled_client.wire import requests
-from unrolled_client.wire.status import error_of
+from unrolled_client.values import ModelInfo, ResumePolicy, Score, SessionInfo
+from unrolled_client.wire import requests, session_requests
+from unrolled_client.wire.calls import GenerateCall, UnaryCall
+from unrolled_client.wire.whereabouts import Whereabouts
 
 Reply = TypeVar("Reply")
 
@@ -41,6 +35,8 @@ class AsyncClient:
         metadata: (name, value) pairs that go with every call.
         options: gRPC channel options; they override the library's own.
         call_timeout: seconds that every call may take except streams and scores, which have their own timeout.
+        resume: bounds within which broken streams are resumed and other calls are made again where that does no harm;
+            None: a break is final.
     """
 
     def __init__(
@@ -51,12 +47,9 @@ class AsyncClient:
         metadata: Metadata = (),
         options: Options = (),
         call_timeout: float = DEFAULT_CALL_TIMEOUT_S,
+        resume: ResumePolicy | None = DEFAULT_RESUME,
     ) -> None:
-        self._target = resolve_target(target)
-        self._credentials = credentials
-        self._options = merge_options(options)
-        self._metadata = tuple(metadata)
-        self._call_timeout = call_timeout
+        self._connection = AsyncConnection(target, credentials, metadata, options, call_timeout, resume)
         self._streams: weakref.WeakSet[AsyncStream] = weakref.WeakSet()
 
     def generate(self, prompt: str, *, max_tokens: int, **options: Unpack[requests.GenerateOptions]) -> AsyncStream:
@@ -68,8 +61,8 @@ class AsyncClient:
             prompt: text to feed first, at least one character.
             max_tokens: how many tokens to generate at most, from 1.
             options: model, sampling (or temperature, top_k, top_p, min_p, repetition_penalty,
-                presence_penalty, frequency_penalty, logit_bias), stop, seed, expected_position, logprobs and
-                timeout in seconds; each None or left out takes the server's default. See
+                presence_penalty, frequency_penalty, logit_bias), stop, seed, expected_position, logprobs, preempt,
+                resume and timeout in seconds; each None or left out takes the server's default. See
                 `wire.requests.GenerateOptions`.
 
         Raises:
@@ -80,7 +73,12 @@ class AsyncClient:
 
     @asynccontextmanager
     async def session(
-        self, *, model: str | None = None, seed: int | None = None, ttl_s: float | None = None
+        self,
+        *,
+        model: str | None = None,
+        seed: int | None = None,
+        ttl_s: float | None = None,
+        idempotency_key: str | None = None,
     ) -> AsyncIterator[AsyncSession]:
         """Make a session for an `async with` block and delete it at its end.
 
@@ -88,8 +86,10 @@ class AsyncClient:
             model: name of the bundle; None for the only one served.
             seed: seed of its draws, 0 to 2^64 - 1; None lets the server draw one.
             ttl_s: idle seconds after which it expires; None for the server's default.
+            idempotency_key: makes a repetition return the same session, for ten minutes; None draws one for this
+                call.
         """
-        info = await self.create_session(model=model, seed=seed, ttl_s=ttl_s)
+        info = await self.create_session(model=model, seed=seed, ttl_s=ttl_s, idempotency_key=idempotency_key)
         handle = AsyncSession(self, info.id, info.position)
         try:
             yield handle
@@ -105,28 +105,80 @@ class AsyncClient:
         return AsyncSession(self, session_id)
 
     async def create_session(
-        self, *, model: str | None = None, seed: int | None = None, ttl_s: float | None = None
+        self,
+        *,
+        model: str | None = None,
+        seed: int | None = None,
+        ttl_s: float | None = None,
+        idempotency_key: str | None = None,
     ) -> SessionInfo:
         """Make a session that lives until it is deleted or expires; the arguments are those of `session`."""
-        return await self._run(requests.create_session(model=model, seed=seed, ttl_s=ttl_s))
+        return await self._run(
+            session_requests.create_session(
+                model=model,
+                seed=seed,
+                ttl_s=ttl_s,
+                idempotency_key=draw_key() if idempotency_key is None else idempotency_key,
+            )
+        )
 
     async def get_session(self, session_id: str) -> SessionInfo:
         """Describe a session."""
-        return await self._run(requests.get_session(session_id))
+        return await self._run(session_requests.get_session(session_id))
 
     async def list_sessions(self, *, page_size: int | None = None) -> AsyncIterator[SessionInfo]:
         """Iterate over the caller's sessions, oldest first, asking for page after page of 1 to 1,000."""
-        page = await self._run(requests.list_sessions(page_size))
+        page = await self._run(session_requests.list_sessions(page_size))
         for info in page.sessions:
             yield info
         while page.next_page_token:
-            page = await self._run(requests.list_sessions(page_size, page.next_page_token))
+            page = await self._run(session_requests.list_sessions(page_size, page.next_page_token))
             for info in page.sessions:
                 yield info
 
-    async def delete_session(self, session_id: str) -> None:
-        """End a session and free its state."""
-        await self._run(requests.delete_session(session_id))
+    async def delete_session(
+        self, session_id: str, *, preempt: bool = False, expected_position: int | None = None
+    ) -> None:
+        """End a session and free its state; the arguments are those of `AsyncSession.delete`."""
+        await self._run(
+            session_requests.delete_session(session_id, preempt=preempt, expected_position=expected_position)
+        )
+
+    async def restore(
+        self,
+        blob: bytes,
+        *,
+        seed: int | None = None,
+        ttl_s: float | None = None,
+        accept_other_numerics: bool = False,
+        idempotency_key: str | None = None,
+    ) -> AsyncSession:
+        """Make a session of a snapshot; it lives until it is deleted or expires.
+
+        Args:
+            blob: what `AsyncSession.snapshot` returned.
+            seed: seed of its draws, 0 to 2^64 - 1; None keeps the snapshot's.
+            ttl_s: idle seconds after which it expires; None for the server's default.
+            accept_other_numerics: take a snapshot of a machine that rounds differently, whose text may differ from
+                what would have followed there.
+            idempotency_key: makes a repetition return the same session, for ten minutes; None draws one for this
+                call.
+
+        Raises:
+            SnapshotInvalid: it is damaged, or no key of the server signed it.
+            SnapshotMismatch: it belongs to another bundle or owner, or to a machine that rounds differently.
+            SlotsExhausted: the server has no room.
+        """
+        info = await self._run(
+            session_requests.import_snapshot(
+                blob,
+                seed=seed,
+                ttl_s=ttl_s,
+                accept_other_numerics=accept_other_numerics,
+                idempotency_key=draw_key() if idempotency_key is None else idempotency_key,
+            )
+        )
+        return AsyncSession(self, info.id, info.position)
 
     async def score(
         self,
@@ -164,7 +216,7 @@ class AsyncClient:
         # Older releases of grpc.aio miss the calls that no task is waiting for.
         for stream in tuple(self._streams):
             stream.cancel()
-        await self._channel.close()
+        await self._connection.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -174,29 +226,10 @@ class AsyncClient:
     ) -> None:
         await self.close()
 
-    @cached_property
-    def _channel(self) -> grpc.aio.Channel:
-        # Made at first use: a channel belongs to the loop that runs then.
-        if self._credentials is None:
-            return grpc.aio.insecure_channel(self._target, self._options)
-        return grpc.aio.secure_channel(self._target, self._credentials, self._options)
-
-    @cached_property
-    def _stubs(self) -> Stubs:
-        return Stubs.on(self._channel)
-
-    def _start(self, call: requests.GenerateCall, on_position: Callable[[int], None] | None = None) -> AsyncStream:
-        metadata = merge_metadata(self._metadata, call.session_id)
-        running = self._stubs.generation.Generate(call.request, timeout=call.timeout, metadata=metadata)
-        stream = AsyncStream(running, on_position)
+    def _start(self, call: GenerateCall, whereabouts: Whereabouts | None = None) -> AsyncStream:
+        stream = AsyncStream(self._connection, self._connection.plan(call, whereabouts))
         self._streams.add(stream)
         return stream
 
-    async def _run(self, call: requests.UnaryCall[Reply]) -> Reply:
-        method = getattr(getattr(self._stubs, call.service), call.method)
-        timeout = call.timeout if call.has_own_timeout else self._call_timeout
-        metadata = merge_metadata(self._metadata, call.session_id)
-        try:
-            return call.parse(await method(call.request, timeout=timeout, metadata=metadata))
-        except grpc.RpcError as failure:
-            raise error_of(failure) from None
+    async def _run(self, call: UnaryCall[Reply]) -> Reply:
+        return await self._connection.run(call)

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from unrolled.v1 import generation_pb2_grpc, model_pb2_grpc, session_pb2_grpc
+from unrolled_client.values import ResumePolicy
 
 DEFAULT_TARGET = "127.0.0.1:50051"
 TARGET_VARIABLE = "UNROLLED_SERVER"
 DEFAULT_CALL_TIMEOUT_S = 10.0
+DEFAULT_RESUME = ResumePolicy()
 SESSION_HEADER = "x-session-id"
 
 Metadata = tuple[tuple[str, str | bytes], ...]
@@ -18,13 +20,16 @@ Options = Sequence[tuple[str, Any]]
 # A stream may be silent for a while, for instance in the server's queue, and a dead peer must not leave its
 # reader waiting forever: ping every 30 s while a call runs, give up 10 s later. Nothing is sent while no call
 # runs. The window of a call stays at 64 KiB: left to itself it grows to megabytes, and a server computes all of
-# them for a reader that has stopped.
+# them for a reader that has stopped. A channel left to itself takes up to two minutes to look for a lost server
+# again, and refuses calls until then: it tries as often as a resumed call does.
 DEFAULTS: Options = (
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 0),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.http2.bdp_probe", 0),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
 )
 
 

@@ -1,27 +1,22 @@
 """The synchronous client."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Self, TypeVar, Unpack
 
 import grpc
 
-from unrolled_client.channel import (
-    DEFAULT_CALL_TIMEOUT_S,
-    Metadata,
-    Options,
-    Stubs,
-    merge_metadata,
-    merge_options,
-    resolve_target,
-)
+from unrolled_client.channel import DEFAULT_CALL_TIMEOUT_S, DEFAULT_RESUME, Metadata, Options
+from unrolled_client.connection import Connection
+from unrolled_client.draws import draw_key
 from unrolled_client.errors import NotFound, UnrolledError
 from unrolled_client.session import Session
 from unrolled_client.stream import Stream
-from unrolled_client.values import ModelInfo, Score, SessionInfo
-from unrolled_client.wire import requests
-from unrolled_client.wire.status import error_of
+from unrolled_client.values import ModelInfo, ResumePolicy, Score, SessionInfo
+from unrolled_client.wire import requests, session_requests
+from unrolled_client.wire.calls import GenerateCall, UnaryCall
+from unrolled_client.wire.whereabouts import Whereabouts
 
 Reply = TypeVar("Reply")
 
@@ -38,6 +33,8 @@ class Client:
         metadata: (name, value) pairs that go with every call.
         options: gRPC channel options; they override the library's own.
         call_timeout: seconds that every call may take except streams and scores, which have their own timeout.
+        resume: bounds within which broken streams are resumed and other calls are made again where that does no harm;
+            None: a break is final.
     """
 
     def __init__(
@@ -48,15 +45,9 @@ class Client:
         metadata: Metadata = (),
         options: Options = (),
         call_timeout: float = DEFAULT_CALL_TIMEOUT_S,
+        resume: ResumePolicy | None = DEFAULT_RESUME,
     ) -> None:
-        merged = merge_options(options)
-        if credentials is None:
-            self._channel = grpc.insecure_channel(resolve_target(target), merged)
-        else:
-            self._channel = grpc.secure_channel(resolve_target(target), credentials, merged)
-        self._stubs = Stubs.on(self._channel)
-        self._metadata = tuple(metadata)
-        self._call_timeout = call_timeout
+        self._connection = Connection(target, credentials, metadata, options, call_timeout, resume)
 
     def generate(self, prompt: str, *, max_tokens: int, **options: Unpack[requests.GenerateOptions]) -> Stream:
         """Feed the prompt to a fresh state and stream the text that follows.
@@ -67,8 +58,8 @@ class Client:
             prompt: text to feed first, at least one character.
             max_tokens: how many tokens to generate at most, from 1.
             options: model, sampling (or temperature, top_k, top_p, min_p, repetition_penalty,
-                presence_penalty, frequency_penalty, logit_bias), stop, seed, expected_position, logprobs and
-                timeout in seconds; each None or left out takes the server's default. See
+                presence_penalty, frequency_penalty, logit_bias), stop, seed, expected_position, logprobs, preempt,
+                resume and timeout in seconds; each None or left out takes the server's default. See
                 `wire.requests.GenerateOptions`.
 
         Raises:
@@ -79,7 +70,12 @@ class Client:
 
     @contextmanager
     def session(
-        self, *, model: str | None = None, seed: int | None = None, ttl_s: float | None = None
+        self,
+        *,
+        model: str | None = None,
+        seed: int | None = None,
+        ttl_s: float | None = None,
+        idempotency_key: str | None = None,
     ) -> Iterator[Session]:
         """Make a session for a `with` block and delete it at its end.
 
@@ -87,8 +83,10 @@ class Client:
             model: name of the bundle; None for the only one served.
             seed: seed of its draws, 0 to 2^64 - 1; None lets the server draw one.
             ttl_s: idle seconds after which it expires; None for the server's default.
+            idempotency_key: makes a repetition return the same session, for ten minutes; None draws one for this
+                call.
         """
-        info = self.create_session(model=model, seed=seed, ttl_s=ttl_s)
+        info = self.create_session(model=model, seed=seed, ttl_s=ttl_s, idempotency_key=idempotency_key)
         handle = Session(self, info.id, info.position)
         try:
             yield handle
@@ -104,26 +102,74 @@ class Client:
         return Session(self, session_id)
 
     def create_session(
-        self, *, model: str | None = None, seed: int | None = None, ttl_s: float | None = None
+        self,
+        *,
+        model: str | None = None,
+        seed: int | None = None,
+        ttl_s: float | None = None,
+        idempotency_key: str | None = None,
     ) -> SessionInfo:
         """Make a session that lives until it is deleted or expires; the arguments are those of `session`."""
-        return self._run(requests.create_session(model=model, seed=seed, ttl_s=ttl_s))
+        return self._run(
+            session_requests.create_session(
+                model=model,
+                seed=seed,
+                ttl_s=ttl_s,
+                idempotency_key=draw_key() if idempotency_key is None else idempotency_key,
+            )
+        )
 
     def get_session(self, session_id: str) -> SessionInfo:
         """Describe a session."""
-        return self._run(requests.get_session(session_id))
+        return self._run(session_requests.get_session(session_id))
 
     def list_sessions(self, *, page_size: int | None = None) -> Iterator[SessionInfo]:
         """Iterate over the caller's sessions, oldest first, asking for page after page of 1 to 1,000."""
-        page = self._run(requests.list_sessions(page_size))
+        page = self._run(session_requests.list_sessions(page_size))
         yield from page.sessions
         while page.next_page_token:
-            page = self._run(requests.list_sessions(page_size, page.next_page_token))
+            page = self._run(session_requests.list_sessions(page_size, page.next_page_token))
             yield from page.sessions
 
-    def delete_session(self, session_id: str) -> None:
-        """End a session and free its state."""
-        self._run(requests.delete_session(session_id))
+    def delete_session(self, session_id: str, *, preempt: bool = False, expected_position: int | None = None) -> None:
+        """End a session and free its state; the arguments are those of `Session.delete`."""
+        self._run(session_requests.delete_session(session_id, preempt=preempt, expected_position=expected_position))
+
+    def restore(
+        self,
+        blob: bytes,
+        *,
+        seed: int | None = None,
+        ttl_s: float | None = None,
+        accept_other_numerics: bool = False,
+        idempotency_key: str | None = None,
+    ) -> Session:
+        """Make a session of a snapshot; it lives until it is deleted or expires.
+
+        Args:
+            blob: what `Session.snapshot` returned.
+            seed: seed of its draws, 0 to 2^64 - 1; None keeps the snapshot's.
+            ttl_s: idle seconds after which it expires; None for the server's default.
+            accept_other_numerics: take a snapshot of a machine that rounds differently, whose text may differ from
+                what would have followed there.
+            idempotency_key: makes a repetition return the same session, for ten minutes; None draws one for this
+                call.
+
+        Raises:
+            SnapshotInvalid: it is damaged, or no key of the server signed it.
+            SnapshotMismatch: it belongs to another bundle or owner, or to a machine that rounds differently.
+            SlotsExhausted: the server has no room.
+        """
+        info = self._run(
+            session_requests.import_snapshot(
+                blob,
+                seed=seed,
+                ttl_s=ttl_s,
+                accept_other_numerics=accept_other_numerics,
+                idempotency_key=draw_key() if idempotency_key is None else idempotency_key,
+            )
+        )
+        return Session(self, info.id, info.position)
 
     def score(
         self,
@@ -156,7 +202,7 @@ class Client:
 
     def close(self) -> None:
         """Close the connection; running streams are cancelled."""
-        self._channel.close()
+        self._connection.close()
 
     def __enter__(self) -> Self:
         return self
@@ -166,18 +212,8 @@ class Client:
     ) -> None:
         self.close()
 
-    def _start(self, call: requests.GenerateCall, on_position: Callable[[int], None] | None = None) -> Stream:
-        metadata = merge_metadata(self._metadata, call.session_id)
-        return Stream(
-            self._stubs.generation.Generate(call.request, timeout=call.timeout, metadata=metadata),
-            on_position,
-        )
+    def _start(self, call: GenerateCall, whereabouts: Whereabouts | None = None) -> Stream:
+        return Stream(self._connection, self._connection.plan(call, whereabouts))
 
-    def _run(self, call: requests.UnaryCall[Reply]) -> Reply:
-        method = getattr(getattr(self._stubs, call.service), call.method)
-        timeout = call.timeout if call.has_own_timeout else self._call_timeout
-        metadata = merge_metadata(self._metadata, call.session_id)
-        try:
-            return call.parse(method(call.request, timeout=timeout, metadata=metadata))
-        except grpc.RpcError as failure:
-            raise error_of(failure) from None
+    def _run(self, call: UnaryCall[Reply]) -> Reply:
+        return self._connection.run(call)

@@ -1,24 +1,18 @@
 """What a stream shows of the text that it has received, waiting for nothing."""
 
-from collections.abc import Callable
 from typing import Any
 
 from unrolled_client.values import Finish
-from unrolled_client.wire.transcript import Transcript
+from unrolled_client.wire.course import Course
 
 
 class Received:
     """The part of a stream that is the same for synchronous and asynchronous readers."""
 
-    def __init__(self, call: Any, on_position: Callable[[int], None] | None = None) -> None:
-        """Begin to follow a running call.
-
-        Args:
-            call: the gRPC call.
-            on_position: called with every position that the server reports.
-        """
-        self._call = call
-        self._transcript = Transcript(on_position)
+    def __init__(self, course: Course) -> None:
+        self._course = course
+        self._transcript = course.transcript
+        self._call: Any = None
 
     @property
     def text(self) -> str:
@@ -40,7 +34,25 @@ class Received:
         """Return the seed that was used; None before the end."""
         return None if self.finish is None else self.finish.seed
 
+    @property
+    def resumes(self) -> int:
+        """Return how often the generation broke and went on; its text is that of an unbroken one."""
+        return self._course.resumes
+
+    @property
+    def is_over(self) -> bool:
+        """Tell whether the stream has ended: complete, failed or closed."""
+        return self._course.is_over
+
     def cancel(self) -> None:
         """Stop reading; the call is cancelled unless it has ended. Doing so again changes nothing."""
-        self._transcript.close()
-        self._call.cancel()
+        self._course.close()
+        if self._call is not None:
+            self._call.cancel()
+
+    def _follow(self, call: Any) -> Any:
+        """Make a gRPC call the one that `cancel` cancels, and return it."""
+        self._call = call
+        if self._course.is_over:  # another thread cancelled in between
+            call.cancel()
+        return call

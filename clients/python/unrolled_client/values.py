@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from math import inf
 
 
 @dataclass(frozen=True)
@@ -74,9 +75,13 @@ class Finish:
         generated_tokens: tokens generated and sent.
         seed: the seed that was used, drawn by the server or not.
         position: tokens in the session's history, where a next call continues.
+        start_position: tokens in the session's history before the call.
         queue_s: seconds on the server from the request's arrival to its first work.
         first_token_s: seconds on the server from the request's arrival to its first token.
         total_s: seconds on the server from the request's arrival to its last token.
+
+    All is about the whole generation, however often it was resumed, except the three durations: they are those of
+    the last call.
     """
 
     reason: str
@@ -85,6 +90,7 @@ class Finish:
     generated_tokens: int
     seed: int
     position: int
+    start_position: int
     queue_s: float
     first_token_s: float
     total_s: float
@@ -121,6 +127,9 @@ class SessionInfo:
         is_busy: a stream is running on it.
         create_time: when it was made, in UTC.
         expire_time: when it ends unless it is used before, in UTC.
+        rewindable_from: the earliest position that it can be rewound to.
+        tier: where its state is kept: "resident" (in the memory that streams run on) or "packed" (in the server's
+            memory); a tier that only a newer server knows is its number.
     """
 
     id: str
@@ -130,6 +139,8 @@ class SessionInfo:
     is_busy: bool
     create_time: datetime
     expire_time: datetime
+    rewindable_from: int
+    tier: str
 
 
 @dataclass(frozen=True)
@@ -159,3 +170,31 @@ class ModelInfo:
     parameters: int
     vocabulary: tuple[str, ...]
     nats_per_char: float | None
+
+
+@dataclass(frozen=True)
+class ResumePolicy:
+    """How long a client tries to overcome a break. All bounds are on time and attempts without any new text.
+
+    Attributes:
+        max_attempts: attempts after a break, at least 0.
+        timeout_s: seconds after a break until which an attempt may begin.
+        connect_timeout_s: the same for a call that has not met any server yet.
+        initial_backoff_s: seconds before the first attempt; twice that before the second, and so on. A server that
+            says when to come back is obeyed instead.
+        max_backoff_s: most seconds between attempts.
+
+    Raises:
+        ValueError: a number is negative or not finite.
+    """
+
+    max_attempts: int = 20
+    timeout_s: float = 30.0
+    connect_timeout_s: float = 2.0
+    initial_backoff_s: float = 0.05
+    max_backoff_s: float = 2.0
+
+    def __post_init__(self) -> None:
+        for name, number in vars(self).items():
+            if not 0 <= number < inf:
+                raise ValueError(f"{name} must be finite and at least 0, is {number}")

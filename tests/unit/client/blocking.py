@@ -40,5 +40,10 @@ class Blocking:
             return await result if inspect.isawaitable(result) else result
 
         value = self._runner.run(call())
+        if isinstance(value, list):
+            return [self._wrap(each) for each in value]
+        return self._wrap(value)
+
+    def _wrap(self, value: Any) -> Any:
         is_async = hasattr(value, "__aenter__") or hasattr(value, "__anext__")
         return Blocking(value, self._runner) if is_async else value

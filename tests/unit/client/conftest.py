@@ -6,7 +6,7 @@ import pytest
 
 from tests.unit.client.blocking import Blocking
 from tests.unit.client.fake_server import FakeServer, running
-from unrolled_client import AsyncClient, Client
+from unrolled_client import AsyncClient, Client, ResumePolicy
 
 
 @pytest.fixture
@@ -28,4 +28,18 @@ def connect(request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
 @pytest.fixture
 def client(fake: FakeServer, connect: Callable[..., Any]) -> Iterator[Any]:
     with connect(fake.target) as connected:
+        yield connected
+
+
+@pytest.fixture
+def brittle(fake: FakeServer, connect: Callable[..., Any]) -> Iterator[Any]:
+    """A client for which a break is final and which adds nothing to what it is told."""
+    with connect(fake.target, resume=None) as connected:
+        yield connected
+
+
+@pytest.fixture
+def hasty(fake: FakeServer, connect: Callable[..., Any]) -> Iterator[Any]:
+    """A client that tries three times, at once."""
+    with connect(fake.target, resume=ResumePolicy(max_attempts=3, initial_backoff_s=0)) as connected:
         yield connected

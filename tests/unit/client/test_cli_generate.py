@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from google.protobuf import duration_pb2
 from google.rpc import error_details_pb2
 
-from tests.unit.client.fake_server import PATIENCE_S, FakeServer, Hang, letters, refusal
+from tests.unit.client.fake_server import PATIENCE_S, FakeServer, Hang, bare_session, letters, refusal
 from unrolled.v1 import generation_pb2
 from unrolled_client.cli.group import unrolled
 
@@ -60,6 +60,7 @@ def test_options_reach_the_wire_and_the_others_stay_unset(fake: FakeServer) -> N
     options = "--max-tokens 5 --temperature 0 --top-k 2 --top-p 0.5 --min-p 0.25 --seed 7 --model m"
     assert invoke(fake, "x", *options.split(), "--stop", "a", "--stop", "b c", "--timeout", "50").exit_code == 0
     assert invoke(fake, "x").exit_code == 0
+    fake.requests[1].ClearField("seed")
     sampling = generation_pb2.Sampling(temperature=0, top_k=2, top_p=0.5, min_p=0.25)
     assert fake.requests == [
         generation_pb2.GenerateRequest(
@@ -71,9 +72,10 @@ def test_options_reach_the_wire_and_the_others_stay_unset(fake: FakeServer) -> N
 
 
 def test_a_session_is_continued(fake: FakeServer) -> None:
+    fake.sessions["s7"] = bare_session("s7", position=5)
     assert invoke(fake, "", "--session", "s7", "--max-tokens", "2").exit_code == 0
-    assert fake.requests == [generation_pb2.GenerateRequest(session_id="s7", max_tokens=2)]
-    assert fake.metadata[0]["x-session-id"] == "s7"
+    assert fake.requests[1:] == [generation_pb2.GenerateRequest(session_id="s7", max_tokens=2, expected_position=5)]
+    assert fake.metadata[1]["x-session-id"] == "s7"
 
 
 @pytest.mark.parametrize("options", ["--max-tokens 0", "--temperature -1", "--top-p 0", "--seed -1", "--timeout 0"])

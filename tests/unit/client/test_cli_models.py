@@ -16,7 +16,7 @@ def test_models_are_a_table(fake: FakeServer) -> None:
 
 
 def test_a_failure_is_one_line(fake: FakeServer) -> None:
-    fake.refusals["ListModelsRequest"] = [refusal("DRAINING", "the server is going away")]
+    fake.refusals["ListModelsRequest"] = [refusal("QUEUE_FULL", "no place")]
     result = CliRunner().invoke(unrolled, ["models", "--server", fake.target])
     assert result.exit_code == 1
-    assert result.stderr == "error: the server is going away; try again, or another server\n"
+    assert result.stderr == "error: no place; try again later\n"

@@ -49,14 +49,14 @@ def test_a_reasons_class_belongs_to_the_group_of_its_code(reason: str) -> None:
 
 
 @pytest.mark.parametrize("reason", REASONS)
-def test_every_reason_arrives_as_its_class(client: Any, fake: FakeServer, reason: str) -> None:
+def test_every_reason_arrives_as_its_class(brittle: Any, fake: FakeServer, reason: str) -> None:
     status = refusal(reason, f"it was {reason}")
     fake.script = [status]
     fake.refusals["ListModelsRequest"] = [status]
     with pytest.raises(errors.UnrolledError) as streamed:
-        client.generate("x", max_tokens=1).read()
+        brittle.generate("x", max_tokens=1).read()
     with pytest.raises(errors.UnrolledError) as called:
-        client.models()
+        brittle.models()
     for error in (streamed.value, called.value):
         assert type(error) is errors.BY_REASON[reason]
         assert str(error) == error.message == f"it was {reason}"
@@ -108,11 +108,11 @@ def test_a_reason_of_a_newer_server_is_its_group(client: Any, fake: FakeServer) 
     ],
 )
 def test_a_status_without_a_reason_is_told_by_its_code(
-    client: Any, fake: FakeServer, code: int, kind: type[errors.UnrolledError]
+    brittle: Any, fake: FakeServer, code: int, kind: type[errors.UnrolledError]
 ) -> None:
     fake.script = [bare_status(code, "somebody on the way said no")]
     with pytest.raises(errors.UnrolledError, match="somebody on the way") as caught:
-        client.generate("x", max_tokens=1).read()
+        brittle.generate("x", max_tokens=1).read()
     assert type(caught.value) is kind
     assert caught.value.reason == ""
 

@@ -18,12 +18,13 @@ def test_a_session_lives_for_its_block_and_counts_positions(client: Any, fake: F
         assert session.info().position == 46
         assert list(fake.sessions) == ["s0"]
     assert fake.sessions == {}
+    fake.requests[0].ClearField("idempotency_key")
     created = session_pb2.CreateSessionRequest(model="letters", seed=7)
     created.ttl.FromMilliseconds(60_500)
     assert fake.requests == [
         created,
-        generation_pb2.GenerateRequest(session_id="s0", prompt="ROMEO:", max_tokens=15),
-        generation_pb2.GenerateRequest(session_id="s0", max_tokens=25),
+        generation_pb2.GenerateRequest(session_id="s0", prompt="ROMEO:", max_tokens=15, expected_position=0),
+        generation_pb2.GenerateRequest(session_id="s0", max_tokens=25, expected_position=21),
         session_pb2.GetSessionRequest(session_id="s0"),
         session_pb2.DeleteSessionRequest(session_id="s0"),
     ]
@@ -34,7 +35,6 @@ def test_calls_on_a_session_carry_its_id_as_a_header(client: Any, fake: FakeServ
         session.generate("x", max_tokens=1).read()
         session.info()
     assert [metadata.get("x-session-id") for metadata in fake.metadata] == [None, "s0", "s0", "s0"]
-    assert fake.requests[0] == session_pb2.CreateSessionRequest()
 
 
 def test_the_clients_metadata_goes_with_every_call(fake: FakeServer, connect: Any) -> None:
@@ -113,6 +113,8 @@ def test_a_description_is_a_value(client: Any) -> None:
         is_busy=False,
         create_time=datetime.fromtimestamp(1_000, UTC),
         expire_time=datetime.fromtimestamp(1_060, UTC),
+        rewindable_from=0,
+        tier="resident",
     )
     assert client.get_session("s0") == made
 
@@ -124,3 +126,66 @@ def test_listing_asks_for_page_after_page(client: Any, fake: FakeServer) -> None
     assert [request.page_token for request in fake.requests] == ["", "2", "4"]
     assert [session.id for session in client.list_sessions()] == ids
     assert fake.requests[-1] == session_pb2.ListSessionsRequest()
+
+
+def test_forks_begin_where_their_origin_is(client: Any, fake: FakeServer) -> None:
+    with client.session(seed=7) as session:
+        session.generate("ROMEO:", max_tokens=4).read()
+        (alike,) = session.fork()
+        others = session.fork(seeds=[1, 2], expected_position=10)
+        assert [each.position for each in (alike, *others)] == [10, 10, 10]
+        assert [fake.sessions[each.id].seed for each in (alike, *others)] == [7, 1, 2]
+        assert len(session.fork(n=3)) == 3
+        alike.generate("x", max_tokens=2).read()
+        assert (alike.position, session.position) == (13, 10)
+        assert fake.requests[-1].expected_position == 10
+    assert [each.count for each in fake.requests if isinstance(each, session_pb2.ForkSessionRequest)] == [0, 2, 3]
+
+
+def test_rewinding_takes_the_handle_along(client: Any, fake: FakeServer) -> None:
+    with client.session() as session:
+        session.generate("ROMEO:", max_tokens=4).read()
+        assert session.rewind(to=6, preempt=True).position == session.position == 6
+        assert fake.requests[-1] == session_pb2.RewindSessionRequest(session_id="s0", position=6, preempt=True)
+        session.generate(max_tokens=2).read()
+        assert fake.requests[-1].expected_position == 6
+        with pytest.raises(errors.RewindOutOfRange):
+            session.rewind(99)
+        assert session.position == 8
+
+
+def test_rewinding_waits_for_the_handles_own_stream_to_settle(client: Any, fake: FakeServer) -> None:
+    with client.session() as session:
+        fake.script = ["abc", Hang()]
+        with session.generate("x", max_tokens=9) as stream:
+            next(iter(stream))
+            fake.refusals["RewindSessionRequest"] = 2 * [refusal("SESSION_BUSY")]
+            with pytest.raises(errors.SessionBusy):
+                session.rewind(to=1)
+        assert session.rewind(to=1).position == 1
+    assert fake.refusals["RewindSessionRequest"] == []
+
+
+def test_a_snapshot_becomes_a_session(client: Any, fake: FakeServer) -> None:
+    with client.session(seed=7) as session:
+        session.generate("ROMEO:", max_tokens=4).read()
+        blob = session.snapshot(expected_position=10)
+    assert isinstance(blob, bytes)
+    restored = client.restore(blob, seed=8, ttl_s=1.5, accept_other_numerics=True)
+    assert (restored.id in fake.sessions, restored.position) == (True, 10)
+    fake.requests[-1].ClearField("idempotency_key")
+    wanted = session_pb2.ImportSnapshotRequest(snapshot=blob, seed=8, accept_other_numerics=True)
+    wanted.ttl.FromMilliseconds(1_500)
+    assert fake.requests[-1] == wanted
+
+
+def test_a_tier_that_is_not_known_yet_is_its_number(client: Any, fake: FakeServer) -> None:
+    fake.sessions["s0"] = session_pb2.Session.FromString(b"\x48\x63")
+    assert client.get_session("s0").tier == "99"
+
+
+def test_deleting_says_what_it_is_told(client: Any, fake: FakeServer) -> None:
+    made = client.create_session(idempotency_key="mine")
+    assert fake.requests[-1].idempotency_key == "mine"
+    client.open_session(made.id).delete(preempt=True, expected_position=0)
+    assert fake.requests[-1] == session_pb2.DeleteSessionRequest(session_id="s0", preempt=True, expected_position=0)

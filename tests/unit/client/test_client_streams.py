@@ -36,14 +36,15 @@ def test_pieces_arrive_in_order_and_the_finish_tells_how_it_ended(client: Any) -
         generated_tokens=7,
         seed=5,
         position=13,
+        start_position=0,
         queue_s=0.001,
         first_token_s=0.002,
         total_s=1.5,
     )
 
 
-def test_read_returns_the_whole_text_even_after_a_part_was_iterated(client: Any) -> None:
-    stream = client.generate("x", max_tokens=40)
+def test_read_returns_the_whole_text_even_after_a_part_was_iterated(brittle: Any) -> None:
+    stream = brittle.generate("x", max_tokens=40)
     assert next(iter(stream)) == "abc"
     assert stream.read() == letters(40)
     assert stream.read() == letters(40)
@@ -65,9 +66,9 @@ def test_chunks_carry_positions_and_logprobs(client: Any, fake: FakeServer) -> N
     assert chunks == [Chunk("a", 2, (logprobs,)), Chunk("bc", 4)]
 
 
-def test_what_is_unset_stays_unset_on_the_wire(client: Any, fake: FakeServer) -> None:
-    client.generate("x", max_tokens=1).read()
-    client.generate("x", max_tokens=1, model=None, temperature=None, stop=None, seed=None, logprobs=None).read()
+def test_what_is_unset_stays_unset_on_the_wire(brittle: Any, fake: FakeServer) -> None:
+    brittle.generate("x", max_tokens=1).read()
+    brittle.generate("x", max_tokens=1, model=None, temperature=None, stop=None, seed=None, logprobs=None).read()
     assert fake.requests == 2 * [generation_pb2.GenerateRequest(prompt="x", max_tokens=1)]
     assert not fake.requests[0].HasField("sampling")
     assert fake.deadlines_s[0] is None or fake.deadlines_s[0] > 1e6
@@ -89,6 +90,7 @@ def test_every_option_reaches_the_wire_and_zero_is_not_unset(client: Any, fake: 
         seed=0,
         expected_position=0,
         logprobs=2,
+        preempt=True,
     ).read()
     assert fake.requests == [
         generation_pb2.GenerateRequest(
@@ -109,6 +111,7 @@ def test_every_option_reaches_the_wire_and_zero_is_not_unset(client: Any, fake: 
             seed=0,
             expected_position=0,
             logprobs=2,
+            preempt=True,
         )
     ]
 
@@ -202,9 +205,9 @@ def test_closing_a_complete_stream_changes_nothing(client: Any, fake: FakeServer
     assert stream.finish.reason == "length"
 
 
-def test_a_stream_without_a_finish_is_not_taken_for_complete(client: Any, fake: FakeServer) -> None:
+def test_a_stream_without_a_finish_is_not_taken_for_complete(brittle: Any, fake: FakeServer) -> None:
     fake.script = ["abc"]
-    stream = client.generate("x", max_tokens=9)
+    stream = brittle.generate("x", max_tokens=9)
     with pytest.raises(errors.IncompleteStream, match="incomplete"):
         stream.read()
     assert stream.text == "abc"
@@ -248,7 +251,7 @@ def test_a_cancel_by_the_other_side_is_told_apart(client: Any, fake: FakeServer)
 def test_no_server_is_unreachable(connect: Callable[..., Any]) -> None:
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))
-        with connect(f"127.0.0.1:{reserved.getsockname()[1]}") as client:
+        with connect(f"127.0.0.1:{reserved.getsockname()[1]}", resume=None) as client:
             with pytest.raises(errors.Unreachable):
                 client.generate("x", max_tokens=1).read()
             with pytest.raises(errors.Unreachable):

@@ -12,9 +12,12 @@ _ADVICE: Mapping[type[errors.UnrolledError], str] = MappingProxyType(
     {
         errors.ModelNotFound: "`unrolled models` lists what is served",
         errors.ModelMismatch: "leave --model out to use the session's",
-        errors.SessionNotFound: "start again without --session",
+        errors.SessionNotFound: "`unrolled sessions` lists those there are",
         errors.SessionExpired: "start again without --session",
         errors.SessionBusy: "wait for its other stream, or cancel that",
+        errors.PositionMismatch: "`unrolled sessions` lists where they are",
+        errors.RewindOutOfRange: "`unrolled sessions` lists how far back they go",
+        errors.SnapshotMismatch: "--accept-other-numerics takes it where only the arithmetic differs",
         errors.ResourceExhausted: "try again later",
         errors.Draining: "try again, or another server",
         errors.DeadlineExceeded: "give it more time with --timeout",

@@ -14,7 +14,6 @@ from unrolled_client.stream import Stream
 from unrolled_client.wire.requests import GenerateOptions
 
 INTERRUPTED_STATUS = 130
-SEED = click.IntRange(0, 2**64 - 1)
 
 
 @click.command()
@@ -31,7 +30,7 @@ SEED = click.IntRange(0, 2**64 - 1)
 )
 @click.option("--min-p", type=click.FloatRange(0, 1), help="Keep tokens this times as probable as the best.")
 @click.option("--stop", multiple=True, metavar="TEXT", help="End before this text; may be given several times.")
-@click.option("--seed", type=SEED, help="Seed of the draws; the same seed gives the same text.")
+@click.option("--seed", type=options.SEED, help="Seed of the draws; the same seed gives the same text.")
 @click.option("--model", metavar="NAME", help="Bundle to use; needed when several are served.")
 @click.option("--session", "session_id", metavar="ID", help="Continue this session.")
 @click.option("--timeout", type=click.FloatRange(0, min_open=True), metavar="SECONDS", help="Time for the whole text.")
@@ -85,6 +84,7 @@ def generate(
         raise SystemExit(abandon_output()) from None
     terminal.end_line()
     terminal.summarize(stream.finish)
+    terminal.note_resumes(stream.resumes)
 
 
 def open_stream(

@@ -1,8 +1,10 @@
-"""Options that every verb which calls a server has."""
+"""Options and their types that several verbs share."""
 
 import click
 
 from unrolled_client.channel import DEFAULT_TARGET, TARGET_VARIABLE
+
+SEED = click.IntRange(0, 2**64 - 1)
 
 server = click.option(
     "--server",

@@ -58,6 +58,11 @@ class Terminal:
         )
         click.secho(" · ".join(parts), dim=True, err=True)
 
+    def note_resumes(self, count: int) -> None:
+        """Write to stderr how often the generation broke and went on, where it did."""
+        if count:
+            click.secho(f"resumed {count} time{'s' if count > 1 else ''}", dim=True, err=True)
+
 
 def abandon_output() -> int:
     """Make the flush at exit harmless once nobody reads standard output; return the exit status."""

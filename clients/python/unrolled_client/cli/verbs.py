@@ -21,6 +21,11 @@ VERBS: Mapping[str, Verb] = MappingProxyType(
         "serve": Verb("unrolled_service.cli:serve", "service", "Serve bundles over gRPC."),
         "generate": Verb("unrolled_client.cli.generate:generate", "cli", "Stream text from a server."),
         "models": Verb("unrolled_client.cli.models:models", "cli", "List the bundles that a server serves."),
+        "sessions": Verb("unrolled_client.cli.sessions:sessions", "cli", "List the sessions on a server."),
+        "fork": Verb("unrolled_client.cli.session:fork", "cli", "Make sessions that begin where one is."),
+        "rewind": Verb("unrolled_client.cli.session:rewind", "cli", "Take a session back to an earlier position."),
+        "snapshot": Verb("unrolled_client.cli.session:snapshot", "cli", "Write a session as portable bytes."),
+        "restore": Verb("unrolled_client.cli.session:restore", "cli", "Make a session of a snapshot."),
         "train": Verb("unrolled_export.cli:train", "export", "Train a model on a text file."),
         "export": Verb("unrolled_export.cli:export", "export", "Write a trained model as a bundle."),
         "verify": Verb(

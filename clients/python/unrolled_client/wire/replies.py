@@ -3,11 +3,15 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC
+from types import MappingProxyType
+from typing import Any
 
 from google.protobuf import duration_pb2
 
 from unrolled.v1 import generation_pb2, model_pb2, session_pb2
 from unrolled_client.values import Chunk, Finish, ModelInfo, Score, SessionInfo, TokenLogprob, TokenLogprobs
+
+_PREFIXES = MappingProxyType({"FinishReason": "FINISH_REASON_", "SessionTier": "SESSION_TIER_"})
 
 
 @dataclass(frozen=True)
@@ -37,12 +41,13 @@ def score(message: generation_pb2.ScoreResponse) -> Score:
 def finish(message: generation_pb2.Finish) -> Finish:
     """Read the end of a generation."""
     return Finish(
-        reason=_finish_reason(message.reason),
+        reason=_name(generation_pb2.FinishReason, message.reason),
         stop=message.stop or None,
         prompt_tokens=message.usage.prompt_tokens,
         generated_tokens=message.usage.generated_tokens,
         seed=message.seed,
         position=message.position,
+        start_position=message.start_position,
         queue_s=seconds(message.timings.queue),
         first_token_s=seconds(message.timings.first_token),
         total_s=seconds(message.timings.total),
@@ -59,7 +64,19 @@ def session_info(message: session_pb2.Session) -> SessionInfo:
         is_busy=message.busy,
         create_time=message.create_time.ToDatetime(tzinfo=UTC),
         expire_time=message.expire_time.ToDatetime(tzinfo=UTC),
+        rewindable_from=message.rewindable_from,
+        tier=_name(session_pb2.SessionTier, message.tier),
     )
+
+
+def forks(message: session_pb2.ForkSessionResponse) -> tuple[SessionInfo, ...]:
+    """Read the descriptions of copies."""
+    return tuple(map(session_info, message.sessions))
+
+
+def snapshot(message: session_pb2.ExportSnapshotResponse) -> bytes:
+    """Read a session as bytes."""
+    return message.snapshot
 
 
 def session_page(message: session_pb2.ListSessionsResponse) -> SessionPage:
@@ -104,6 +121,9 @@ def _logprobs(messages: Iterable[generation_pb2.TokenLogprobs]) -> tuple[TokenLo
     )
 
 
-def _finish_reason(number: int) -> str:
-    value = generation_pb2.FinishReason.DESCRIPTOR.values_by_number.get(number)
-    return str(number) if value is None else value.name.removeprefix("FINISH_REASON_").lower()
+def _name(enum: Any, number: int) -> str:
+    """Return a value's name in lower case without the enum's; the number as text where a newer server made it up."""
+    value = enum.DESCRIPTOR.values_by_number.get(number)
+    if value is None:
+        return str(number)
+    return str(value.name).removeprefix(_PREFIXES[enum.DESCRIPTOR.name]).lower()

@@ -1,0 +1,99 @@
+"""How the synchronous client calls: the channel, its stubs, and what goes with every call. Any thread may use it."""
+
+import time
+from typing import Any, TypeVar
+
+import grpc
+
+from unrolled_client.channel import Metadata, Options, Stubs, merge_metadata, merge_options, resolve_target
+from unrolled_client.errors import Cancelled
+from unrolled_client.values import ResumePolicy
+from unrolled_client.wire.calls import GenerateCall, UnaryCall
+from unrolled_client.wire.course import Course
+from unrolled_client.wire.patience import Patience
+from unrolled_client.wire.status import error_of
+from unrolled_client.wire.steps import Pause, Step, perform, repeat
+from unrolled_client.wire.whereabouts import Whereabouts
+
+Reply = TypeVar("Reply")
+
+
+class Connection:
+    """A channel to a server; the arguments are those of `Client`."""
+
+    def __init__(
+        self,
+        target: str | None,
+        credentials: grpc.ChannelCredentials | None,
+        metadata: Metadata,
+        options: Options,
+        call_timeout: float,
+        resume: ResumePolicy | None,
+    ) -> None:
+        merged = merge_options(options)
+        if credentials is None:
+            self._channel = grpc.insecure_channel(resolve_target(target), merged)
+        else:
+            self._channel = grpc.secure_channel(resolve_target(target), credentials, merged)
+        self._stubs = Stubs.on(self._channel)
+        self._metadata = tuple(metadata)
+        self._call_timeout = call_timeout
+        self._resume = resume
+        self._is_closed = False
+
+    def plan(self, call: GenerateCall, whereabouts: Whereabouts | None) -> Course:
+        """Plan a generation under this connection's policy; it begins with `start`."""
+        return Course.under(self._resume, call, whereabouts, self._call_timeout)
+
+    def start(self, call: GenerateCall) -> Any:
+        """Begin a stream and return the gRPC call."""
+        self._check_open()
+        metadata = merge_metadata(self._metadata, call.session_id)
+        return self._stubs.generation.Generate(call.request, timeout=call.timeout, metadata=metadata)
+
+    def ask(self, call: UnaryCall[Any]) -> Any:
+        """Begin a call with one reply and return its future."""
+        self._check_open()
+        method = getattr(getattr(self._stubs, call.service), call.method)
+        timeout = call.timeout if call.has_own_timeout else self._call_timeout
+        return method.future(call.request, timeout=timeout, metadata=merge_metadata(self._metadata, call.session_id))
+
+    def run(self, call: UnaryCall[Reply]) -> Reply:
+        """Make a call, under this connection's policy more than once, and return its result.
+
+        Raises:
+            UnrolledError: the last attempt failed.
+        """
+        timeout_s = call.timeout if call.has_own_timeout else self._call_timeout
+        patience = None if self._resume is None else Patience(self._resume, timeout_s)
+        return perform(repeat(call, patience), self._take_step)
+
+    def close(self) -> None:
+        """Close the channel; what runs is cancelled."""
+        self._is_closed = True
+        self._channel.close()
+
+    def _take_step(self, step: Step) -> Any:
+        match step:
+            case Pause():
+                return time.sleep(step.seconds)
+            case UnaryCall():
+                return outcome_of(self.ask(step), step)
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise Cancelled("this program closed the client", code=grpc.StatusCode.CANCELLED)
+
+
+def outcome_of(future: Any, call: UnaryCall[Reply]) -> Reply:
+    """Wait for a call's reply and return what it says.
+
+    Raises:
+        UnrolledError: the call failed, or another thread cancelled it.
+    """
+    try:
+        return call.parse(future.result())
+    except grpc.FutureCancelledError:
+        raise Cancelled("this program cancelled the call", code=grpc.StatusCode.CANCELLED) from None
+    except grpc.RpcError as failure:
+        raise error_of(failure) from None

@@ -1,0 +1,76 @@
+"""Which errors break a generation, which stand in the way of resuming it, and with which one it ends.
+
+A break is what may happen to anybody's connection: no server, one that goes away, one that another has relieved, a
+stream without an end. What a server decided (a refusal, a deadline, a defect) ends the generation.
+"""
+
+import grpc
+
+from unrolled_client.errors import (
+    Cancelled,
+    FailedPrecondition,
+    IncompleteStream,
+    InvalidArgument,
+    OutOfRange,
+    PositionMismatch,
+    QueueFull,
+    SessionBusy,
+    SessionMoved,
+    SlotsExhausted,
+    Unavailable,
+    UnrolledError,
+)
+
+BREAKS = (Unavailable, SessionMoved, IncompleteStream)
+# While a stream is being resumed its own remains may still run on the session and move it, and all who lost the same
+# server come to the others at once.
+OBSTACLES = (*BREAKS, SessionBusy, PositionMismatch, QueueFull, SlotsExhausted)
+# Refused because of how the continuation is asked for, of which the caller knows nothing.
+IMPOSSIBLE = (InvalidArgument, FailedPrecondition, OutOfRange)
+
+
+def ending_of(error: UnrolledError, broke: UnrolledError | None) -> UnrolledError:
+    """Return the error that a generation ends with.
+
+    Args:
+        error: what cannot be overcome.
+        broke: the break before it; None where there was none.
+    """
+    if broke is None or broke is error:
+        return error
+    ending, cause = (broke, error) if isinstance(error, OBSTACLES + IMPOSSIBLE) else (error, broke)
+    ending.__cause__ = cause
+    return ending
+
+
+def incomplete() -> UnrolledError:
+    """Return what it means that a call ended without an error and without a finish."""
+    message = "the stream ended without a finish, its text may be incomplete"
+    return IncompleteStream(message, code=grpc.StatusCode.INTERNAL)
+
+
+def closed() -> Cancelled:
+    """Return what it means that this program stopped reading."""
+    return Cancelled("this program closed the stream before its end", code=grpc.StatusCode.CANCELLED)
+
+
+def diverged(expected: str, text: str) -> FailedPrecondition:
+    """Return what it means that a text was generated again and came out otherwise."""
+    message = f"after the break the text goes on with {text!r} in place of {expected!r}"
+    return FailedPrecondition(message, code=grpc.StatusCode.FAILED_PRECONDITION)
+
+
+def unexplained(position: int, start: int) -> FailedPrecondition:
+    """Return what it means that a session is where a call that began at `start` cannot have left it."""
+    message = f"the session is at position {position}, which a call that began at {start} does not explain"
+    return FailedPrecondition(message, code=grpc.StatusCode.FAILED_PRECONDITION, position=position)
+
+
+def fallen_behind(position: int, floor: int) -> PositionMismatch:
+    """Return what it means that a session is before the position where its handle left it."""
+    return PositionMismatch(
+        f"the session is at position {position}, before {floor} where its handle left it",
+        reason="POSITION_MISMATCH",
+        code=grpc.StatusCode.FAILED_PRECONDITION,
+        position=position,
+    )

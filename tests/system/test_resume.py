@@ -1,0 +1,26 @@
+"""A server is killed in the middle of a stream, another takes its address, and the text is the unbroken one."""
+
+from pathlib import Path
+
+from tests.support.server import running_server
+from unrolled_client import Client
+
+LONG = 150_000  # more than fits into the client's window, so that the stream waits for its reader
+
+
+def test_a_killed_server_is_not_noticed(bundle: Path) -> None:
+    with (
+        running_server(bundle, max_tokens=LONG, max_prompt_tokens=2 * LONG) as first,
+        Client(first.address) as client,
+    ):
+        whole = client.generate("a", max_tokens=LONG, seed=7).read()
+        with client.generate("a", max_tokens=LONG, seed=7) as stream:
+            next(stream)
+            first.process.kill()
+            first.process.wait()
+            with running_server(bundle, listen=first.address, max_tokens=LONG, max_prompt_tokens=2 * LONG):
+                text = stream.read()
+    assert text == whole
+    assert stream.resumes >= 1
+    assert stream.finish is not None
+    assert (stream.finish.prompt_tokens, stream.finish.generated_tokens) == (1, LONG)
