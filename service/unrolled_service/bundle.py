@@ -22,8 +22,11 @@ from onnx import TensorProto
 from unrolled.v1.bundle_pb2 import TASK_GENERATE, Golden, Manifest
 from unrolled_service.arena import StateSpec
 from unrolled_service.errors import BundleError
-from unrolled_service.program import NOT_FORCED, Batch, Program, ProgramError
+from unrolled_service.numerics import FORCED_STEPS, ROWS, SAMPLED_STEPS, SEED, fingerprint, make_probe
+from unrolled_service.program import NOT_FORCED, Batch, Extras, Program, ProgramError
+from unrolled_service.sampling import Sampling
 from unrolled_service.settings import Precision
+from unrolled_service.snapshot import Host
 from unrolled_service.vocabulary import Vocabulary
 
 FORMAT = 1
@@ -47,6 +50,7 @@ class Bundle:
         states: its state tensors.
         program: its cell with the sampler, ready to run.
         precision: which form of the cell that is: "fp32", or that of a variant.
+        host: what continues a session's state, for snapshots.
     """
 
     name: str
@@ -56,6 +60,7 @@ class Bundle:
     states: tuple[StateSpec, ...]
     program: Program
     precision: str
+    host: Host
 
 
 class RunDiffers(BundleError):
@@ -78,7 +83,27 @@ def load_bundle(folder: Path, precision: Precision = "auto") -> Bundle:
     states = tuple(StateSpec(state.input, state.output, tuple(state.shape), state.initial) for state in manifest.states)
     chosen, program = _choose(folder, manifest, states, precision)
     sha256 = hashlib.sha256(manifest_bytes).hexdigest()
-    return Bundle(manifest.name, sha256, manifest, Vocabulary(manifest.vocabulary), states, program, chosen)
+    size = len(manifest.vocabulary)
+    numerics = measure_numerics(program, size)
+    host = Host(manifest.name, bytes.fromhex(sha256), chosen, numerics, len(program.initial), size)
+    return Bundle(manifest.name, sha256, manifest, Vocabulary(manifest.vocabulary), states, program, chosen, host)
+
+
+def measure_numerics(program: Program, vocabulary_size: int) -> bytes:
+    """Return the fingerprint of the arithmetic that a program runs on here: 32 bytes."""
+    forced = np.full((FORCED_STEPS + SAMPLED_STEPS, ROWS), NOT_FORCED, np.int64)
+    forced[:FORCED_STEPS] = make_probe(vocabulary_size)
+    batch = Batch(
+        token=np.zeros(ROWS, np.int64),
+        forced=forced,
+        position=np.ones(ROWS, np.int64),
+        seed=np.full(ROWS, SEED, np.uint64),
+        temperature=np.ones((ROWS, 1), np.float32),
+        extras=Extras([Sampling()] * ROWS, target=np.full(forced.shape, -1, np.int64), described=1),
+    )
+    outcome = program.run(batch, np.tile(program.initial, (ROWS, 1)))
+    described = [outcome.descriptions.chosen] if outcome.descriptions else []
+    return fingerprint([outcome.tokens, *described, outcome.state])
 
 
 def _choose(folder: Path, manifest: Manifest, states: Sequence[StateSpec], precision: Precision) -> tuple[str, Program]:

@@ -7,19 +7,21 @@ the field as it is written in the proto.
 import math
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from unrolled.v1 import generation_pb2 as wire
+from unrolled.v1 import session_pb2 as sessions_wire
 from unrolled.v1.session_pb2 import Session as SessionMessage
 from unrolled_service.delivery import Described
 from unrolled_service.errors import InvalidField
 from unrolled_service.outbox import Parcel
 from unrolled_service.sampling import Sampling
 from unrolled_service.scoring import Score, Scoring
-from unrolled_service.session import SessionInfo
+from unrolled_service.session import SessionInfo, Tier
 from unrolled_service.settings import Settings
 from unrolled_service.stream import Finish, FinishReason, Generation
 from unrolled_service.vocabulary import Vocabulary
@@ -28,6 +30,8 @@ MAX_STOPS = 8
 MAX_STOP_LENGTH = 64
 MAX_MODEL_LENGTH = 128
 MAX_SESSION_ID_LENGTH = 64
+MAX_IDEMPOTENCY_KEY_LENGTH = 64
+MAX_FORKS = 64
 _HUNDREDTH = float(np.float32(0.01))  # as it arrives in a float field
 MAX_TOP_K = 2**31 - 1
 MAX_PAGE_SIZE = 1000
@@ -43,6 +47,10 @@ _LIMITS: dict[str, tuple[Callable[[float], bool], str]] = {
     "repetition_penalty": (lambda x: _HUNDREDTH <= x <= 100, "must be from 0.01 to 100"),
     "presence_penalty": (lambda x: abs(x) <= 2, "must be from -2 to 2"),
     "frequency_penalty": (lambda x: abs(x) <= 2, "must be from -2 to 2"),
+}
+_TIERS = {
+    Tier.RESIDENT: sessions_wire.SESSION_TIER_RESIDENT,
+    Tier.PACKED: sessions_wire.SESSION_TIER_PACKED,
 }
 _REASONS = {FinishReason.LENGTH: wire.FINISH_REASON_LENGTH, FinishReason.STOP: wire.FINISH_REASON_STOP}
 
@@ -68,9 +76,9 @@ def read_generation(request: wire.GenerateRequest, vocabulary: Vocabulary, setti
         max_tokens=request.max_tokens,
         sampling=_read_sampling(request.sampling, vocabulary),
         stops=_read_stops(request),
-        seed=request.seed if request.HasField("seed") else None,
+        seed=read_optional(request, "seed"),
         session_id=read_session_id(request.session_id) if request.session_id else None,
-        expected_position=request.expected_position if request.HasField("expected_position") else None,
+        expected_position=read_optional(request, "expected_position"),
         logprobs=_read_logprobs(request.logprobs, vocabulary),
         resumed_tokens=request.resumed_tokens,
         max_chunk_tokens=request.max_chunk_tokens,
@@ -114,6 +122,30 @@ def read_ttl(ttl: Duration, settings: Settings) -> float:
     return seconds
 
 
+def read_idempotency_key(key: str) -> str:
+    """Return a key that makes a repetition harmless, or an empty one."""
+    if len(key) > MAX_IDEMPOTENCY_KEY_LENGTH:
+        raise InvalidField(
+            "idempotency_key", f"must have at most {MAX_IDEMPOTENCY_KEY_LENGTH} characters, has {len(key)}"
+        )
+    return key
+
+
+def read_forks(request: sessions_wire.ForkSessionRequest) -> list[int | None]:
+    """Return the seed of each session to make; None keeps the one there is."""
+    if request.count > MAX_FORKS:
+        raise InvalidField("count", f"must be at most {MAX_FORKS}, is {request.count}")
+    count = request.count or 1
+    if request.seeds and len(request.seeds) != count:
+        raise InvalidField("seeds", f"must be none or {count}, one for each session, are {len(request.seeds)}")
+    return list(request.seeds) or [None] * count
+
+
+def read_optional(request: Any, name: str) -> int | None:
+    """Return the number in an optional field, or None where it is unset."""
+    return int(getattr(request, name)) if request.HasField(name) else None
+
+
 def read_page(page_size: int, page_token: str) -> tuple[int, int]:
     """Return the serial after which a page begins, and how many sessions it has at most."""
     if page_size > MAX_PAGE_SIZE:
@@ -152,6 +184,7 @@ def write_finish(finish: Finish) -> wire.GenerateResponse:
             usage=wire.Usage(prompt_tokens=finish.prompt_tokens, generated_tokens=finish.generated_tokens),
             seed=finish.seed,
             position=finish.position,
+            start_position=finish.start_position,
             timings=wire.Timings(
                 queue=_write_duration(finish.queue_s),
                 first_token=_write_duration(finish.first_token_s),
@@ -164,7 +197,13 @@ def write_finish(finish: Finish) -> wire.GenerateResponse:
 def write_session(session: SessionInfo) -> SessionMessage:
     """Return the message of a session."""
     message = SessionMessage(
-        id=session.id, model=session.model, seed=session.seed, position=session.position, busy=session.is_busy
+        id=session.id,
+        model=session.model,
+        seed=session.seed,
+        position=session.position,
+        busy=session.is_busy,
+        rewindable_from=session.rewindable_from,
+        tier=_TIERS[session.tier],
     )
     message.create_time.CopyFrom(_write_timestamp(session.created))
     message.expire_time.CopyFrom(_write_timestamp(datetime.now(UTC).timestamp() + session.seconds_left))

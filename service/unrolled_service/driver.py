@@ -114,8 +114,8 @@ class Driver:
             if done is None:
                 self._tell(is_idle=True)
                 if not news:
-                    self._wake.wait(self._engine.seconds_to_expiry())
-                    self._engine.expire()
+                    self._wake.wait(self._engine.registry.seconds_to_expiry())
+                    self._engine.registry.expire()
 
     def _tell(self, *, is_idle: bool = False) -> None:
         """Publish what has come together, in one wake-up of the event loop; mere records can wait.

@@ -1,12 +1,11 @@
-"""The engine: sessions, streams, and whose turn it is.
+"""The engine: lanes, the sessions and streams on them, and whose turn it is.
 
 Everything up to here runs on one thread, in a plain loop: no asyncio, no gRPC, no locks.
 """
 
-import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
-from itertools import count, islice
+from itertools import count
 
 from unrolled_service.bundle import Bundle
 from unrolled_service.delivery import Delivery, Sink
@@ -15,18 +14,17 @@ from unrolled_service.errors import (
     InvalidField,
     ModelMismatch,
     ModelNotFound,
-    PositionMismatch,
     QueueFull,
     SessionBusy,
-    SlotsExhausted,
 )
-from unrolled_service.history import History
 from unrolled_service.lane import Lane
+from unrolled_service.registry import Origin, Registry, check_position
 from unrolled_service.row import Row
 from unrolled_service.scoring import ScoreRow, Scoring
-from unrolled_service.session import Session, SessionInfo, SessionTable, make_session_id
+from unrolled_service.session import Session, make_seed
 from unrolled_service.settings import Settings
 from unrolled_service.slice import Slice
+from unrolled_service.snapshot import Content
 from unrolled_service.stream import Generation, Stream
 
 _RETRY_AFTER_S = 1.0
@@ -47,8 +45,9 @@ class Engine:
         serials: numbers sessions in the order of creation, across engines.
 
     Attributes:
+        lanes: by the names of their bundles.
+        registry: the sessions.
         is_draining: new work is refused.
-        on_expired: called with how many sessions expired, whenever some did.
     """
 
     def __init__(
@@ -61,24 +60,16 @@ class Engine:
         serials: Iterator[int] | None = None,
     ) -> None:
         self.lanes = {bundle.name: Lane(bundle, settings) for bundle in bundles}
+        self.registry = Registry(self.lanes, settings, clock, Origin(mark, count(1) if serials is None else serials))
         self.is_draining = False
-        self.on_expired: Callable[[int], None] = lambda _: None
         self._settings = settings
         self._clock = clock
         self._turns = list(self.lanes.values())
-        self._sessions = SessionTable()
-        self._mark = mark
-        self._serials = count(1) if serials is None else serials
 
     @property
     def streams(self) -> int:
         """Streams that were submitted and not closed."""
         return sum(lane.streams for lane in self._turns)
-
-    @property
-    def session_count(self) -> int:
-        """Sessions that are open."""
-        return len(self._sessions)
 
     def slice(self, before_run: Callable[[], None] = lambda: None) -> Slice | None:
         """Advance the next lane that has a row to run; return None if none has.
@@ -131,7 +122,9 @@ class Engine:
         lane = self.lane(model or session.model) if session else self.lane(model)
         if session:
             _check_session(session, lane)
-        _check_position(session.position if session else 0, generation)
+        position = session.position if session else 0
+        check_position(position, generation.expected_position)
+        _check_prompt(position, generation)
         self._check_place(lane)
         seed = generation.seed
         if seed is None:
@@ -146,6 +139,8 @@ class Engine:
             arrived=self._clock() if arrived is None else arrived,
         )
         lane.admit(stream)
+        if session:
+            self.registry.use(session)
         return stream
 
     def submit_scoring(self, model: str, scoring: Scoring, sink: Sink) -> ScoreRow:
@@ -168,7 +163,7 @@ class Engine:
         row.is_closed = True
         self.lanes[row.lane].release(row)
         if row.session:
-            row.session.expires = self._clock() + row.session.ttl_s
+            self.registry.use(row.session)
 
     def fail(self, error: Exception, *, model: str | None = None) -> list[Delivery]:
         """Stop computing every stream, or those of one model; return the news for their callers."""
@@ -179,6 +174,17 @@ class Engine:
                 lane.stop(stream)
                 news.append(Delivery(stream.sink, "", stream.sent, error=error))
         return news
+
+    def session(self, session_id: str) -> Session:
+        """Return a session; a stream on it that is over is closed first.
+
+        Raises:
+            SessionNotFound, SessionExpired, SessionEvicted
+        """
+        session = self.registry.find(session_id)
+        if session.row and session.row.is_over:
+            self.close(session.row)
+        return session
 
     def create_session(self, model: str, *, seed: int | None, ttl_s: float | None) -> Session:
         """Make a session at the zero state.
@@ -192,87 +198,70 @@ class Engine:
             ModelNotFound, SlotsExhausted, Draining: nothing was done.
         """
         self._check_open()
-        lane = self.lane(model)
-        if lane.sessions >= self._settings.max_sessions:
-            raise SlotsExhausted(
-                f"all {self._settings.max_sessions} sessions of {lane.bundle.name!r} are taken",
-                retry_after_s=_RETRY_AFTER_S,
-            )
-        ttl_s = self._settings.session_ttl_s if ttl_s is None else ttl_s
-        session = Session(
-            id=make_session_id(self._mark),
-            serial=next(self._serials),
-            model=lane.bundle.name,
-            seed=make_seed() if seed is None else seed,
-            history=History(len(lane.bundle.vocabulary), self._settings.rewind_tokens),
-            ttl_s=ttl_s,
-            created=time.time(),
-            expires=self._clock() + ttl_s,
-        )
-        lane.sessions += 1
-        self._sessions.add(session)
-        return session
+        return self.registry.create(self.lane(model), seed=seed, ttl_s=ttl_s)
 
-    def session(self, session_id: str) -> Session:
-        """Return a session; a stream on it that is over is closed first.
+    def fork_session(self, session_id: str, seeds: list[int | None], *, expected: int | None = None) -> list[Session]:
+        """Make a session for each seed, None for the same one, that begins where another one is.
 
         Raises:
-            SessionNotFound, SessionExpired
+            SessionNotFound, SessionExpired, SessionEvicted, PositionMismatch, SlotsExhausted, Draining: nothing
+                was done.
         """
-        self.expire()
-        session = self._sessions.find(session_id)
-        if session.row and session.row.is_over:
-            self.close(session.row)
+        self._check_open()
+        session = self.session(session_id)
+        check_position(session.position, expected)
+        return self.registry.fork(session, seeds)
+
+    def rewind_session(self, session_id: str, position: int, *, expected: int | None = None) -> Session:
+        """Take a session back to a position that it had.
+
+        Raises:
+            SessionNotFound, SessionExpired, SessionEvicted, PositionMismatch, SessionBusy, RewindOutOfRange: nothing
+                was done.
+        """
+        session = self.session(session_id)
+        check_position(session.position, expected)
+        self.registry.rewind(session, position)
         return session
 
-    def sessions(self, after: int, limit: int) -> list[Session]:
-        """Return up to ``limit`` sessions, oldest first, made after the one with serial ``after``."""
-        self.expire()
-        return list(islice((session for session in self._sessions if session.serial > after), limit))
+    def take_out_session(self, session_id: str, *, expected: int | None = None) -> Content:
+        """Return everything that a session's text depends on.
 
-    def delete_session(self, session_id: str) -> None:
+        Raises:
+            SessionNotFound, SessionExpired, SessionEvicted, PositionMismatch
+        """
+        session = self.session(session_id)
+        check_position(session.position, expected)
+        return self.registry.take_out(session)
+
+    def put_in_session(self, content: Content, *, seed: int | None, ttl_s: float) -> Session:
+        """Make a session of what ``take_out_session`` gave, here or elsewhere.
+
+        Raises:
+            SlotsExhausted, Draining: nothing was done.
+        """
+        self._check_open()
+        return self.registry.put_in(content, seed=seed, ttl_s=ttl_s)
+
+    def check_idle(self, session_id: str, *, expected: int | None = None) -> None:
+        """Refuse what ``delete_session`` would refuse, and do nothing.
+
+        Raises:
+            SessionNotFound, SessionExpired, SessionEvicted, PositionMismatch, SessionBusy
+        """
+        session = self.session(session_id)
+        check_position(session.position, expected)
+        if session.row:
+            raise SessionBusy
+
+    def delete_session(self, session_id: str, *, expected: int | None = None) -> None:
         """End a session.
 
         Raises:
-            SessionNotFound, SessionExpired, SessionBusy
+            SessionNotFound, SessionExpired, SessionEvicted, PositionMismatch, SessionBusy: nothing was done.
         """
-        session = self.session(session_id)
-        if session.row:
-            raise SessionBusy
-        self._sessions.remove(session)
-        self._free(session)
-
-    def expire(self) -> int:
-        """End the sessions that were idle for too long; return how many."""
-        gone = self._sessions.expire(self._clock())
-        for session in gone:
-            self._free(session)
-        if gone:
-            self.on_expired(len(gone))
-        return len(gone)
-
-    def describe(self, session: Session) -> SessionInfo:
-        """Return a session as it is now."""
-        return SessionInfo(
-            id=session.id,
-            serial=session.serial,
-            model=session.model,
-            seed=session.seed,
-            position=session.position,
-            is_busy=session.row is not None,
-            created=session.created,
-            seconds_left=session.ttl_s if session.row else session.expires - self._clock(),
-        )
-
-    def seconds_to_expiry(self) -> float | None:
-        """Return the seconds until ``expire`` may have something to do, or None."""
-        deadline = self._sessions.next_deadline()
-        return None if deadline is None else max(0.0, deadline - self._clock())
-
-    def _free(self, session: Session) -> None:
-        lane = self.lanes[session.model]
-        lane.residency.release(session)
-        lane.sessions -= 1
+        self.check_idle(session_id, expected=expected)
+        self.registry.remove(self.session(session_id))
 
     def _check_place(self, lane: Lane) -> None:
         if lane.streams >= self._settings.max_streams:
@@ -292,14 +281,6 @@ def _check_session(session: Session, lane: Lane) -> None:
         raise SessionBusy
 
 
-def _check_position(position: int, generation: Generation) -> None:
-    expected = generation.expected_position
-    if expected is not None and expected != position:
-        raise PositionMismatch(f"expected_position is {expected}, the session is at {position}")
+def _check_prompt(position: int, generation: Generation) -> None:
     if position == 0 and not len(generation.prompt):
         raise InvalidField("prompt", "must have at least one character at position 0: there is nothing to continue")
-
-
-def make_seed() -> int:
-    """Return a random seed of 64 bits."""
-    return secrets.randbits(64)

@@ -12,22 +12,20 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from unrolled_service.arena import Floats
-
 Counts = NDArray[np.uint32]
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A state that a session had; nobody writes to it.
+    """A state that a session had.
 
     Attributes:
         position: tokens that it has taken.
-        state: f32[S]; None for the zero state.
+        state: f32[S] as bytes; None for the zero state.
     """
 
     position: int
-    state: Floats | None
+    state: bytes | None
 
 
 ORIGIN = Checkpoint(0, None)
@@ -74,7 +72,7 @@ class History:
     def state_bytes(self) -> int:
         """Bytes of the states that it keeps."""
         kept = (self._anchor, self._later)
-        return sum(each.state.nbytes for each in kept if each is not None and each.state is not None)
+        return sum(len(each.state) for each in kept if each is not None and each.state is not None)
 
     def since(self, position: int) -> list[int]:
         """Return the tokens from a position on, V added to generated ones."""
@@ -110,7 +108,7 @@ class History:
         return self._later or self._anchor
 
     def fork(self) -> "History":
-        """Return an equal history; the states, which nobody writes to, are shared."""
+        """Return an equal history; the states are shared."""
         copy = History(self._vocabulary_size, self._reach, tokens=self._tokens)
         copy._anchor, copy._later, copy._counts = self._anchor, self._later, self._counts
         return copy

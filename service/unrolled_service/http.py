@@ -19,15 +19,15 @@ class OperatorServer:
     Args:
         host, port: where to listen; port 0 takes a free one.
         registry: what /metrics shows.
-        is_ready: whether /readyz says yes.
+        readiness: what /readyz says; nothing for no.
 
     Raises:
         OSError: the address cannot be listened on.
     """
 
-    def __init__(self, host: str, port: int, registry: CollectorRegistry, is_ready: Callable[[], bool]) -> None:
+    def __init__(self, host: str, port: int, registry: CollectorRegistry, readiness: Callable[[], str]) -> None:
         self._metrics: _Application = make_wsgi_app(registry)
-        self._is_ready = is_ready
+        self._readiness = readiness
         try:
             self._server = make_server(host, port, self._route, _Server, _Handler)
         except OSError as error:
@@ -54,8 +54,8 @@ class OperatorServer:
                 return self._metrics(environ, start_response)
             case "/healthz":
                 return _say(start_response, "200 OK", "ok")
-            case "/readyz" if self._is_ready():
-                return _say(start_response, "200 OK", "ready")
+            case "/readyz" if readiness := self._readiness():
+                return _say(start_response, "200 OK", readiness)
             case "/readyz":
                 return _say(start_response, "503 Service Unavailable", "not ready")
             case _:

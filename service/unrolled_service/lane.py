@@ -113,7 +113,7 @@ class Lane:
         self.stop(row)
         if session := row.session:
             if row.state is not None and row.can_advance_session():
-                self.residency.put(session, row.state)
+                self.residency.write([session], row.state[None])
                 row.advance_session()
             row.keep_delivered()
             session.row = None
@@ -148,7 +148,7 @@ class Lane:
             for row, state in zip(followers, states, strict=True):
                 row.advance_session()
                 if row.session and row.session.history.wants_checkpoint(row.consumed):
-                    row.session.history.keep(Checkpoint(row.consumed, state.copy()))
+                    self.residency.keep(row.session, Checkpoint(row.consumed, state.tobytes()))
 
     def _take_out(self, row: Row) -> None:
         """Take a row out of the batch, with its state if that may still be needed."""

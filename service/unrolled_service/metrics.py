@@ -28,6 +28,7 @@ from unrolled_service.tally import Tally
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a creation time beside every counter is noise in the text format
 
+STORE_OPERATIONS = ("create", "claim", "write", "release", "delete", "ping")
 FINISHES = (*(reason.value for reason in FinishReason), "cancelled", "error")
 _SECONDS = (
     *(50e-6, 100e-6, 200e-6, 500e-6, 1e-3, 2e-3, 5e-3, 10e-3, 20e-3, 50e-3),
@@ -59,7 +60,12 @@ class Metrics:
             self._rejected.labels(reason)
         self._rpc = self._counter("rpc", "Calls that ended", "method", "code")
         evictions = self._counter("session_evictions", "Sessions ended by the server", "reason")
-        self._expired = evictions.labels("expired")
+        self._expired, self._evicted = evictions.labels("expired"), evictions.labels("room")
+        self._store_seconds = self._seconds("store_operation", "Time of a call of the store", "operation")
+        self._store_failures = self._counter("store_failures", "Calls of the store without an answer", "operation")
+        for operation in STORE_OPERATIONS:
+            self._store_seconds.labels(operation)
+            self._store_failures.labels(operation)
         self._time_to_first_token = self._seconds("time_to_first_token", "From a call's arrival to its first token")
         self._queue_wait = self._seconds("queue_wait", "From a call's arrival to its first place in a slice")
         self._stream_duration = self._seconds("stream_duration", "From a call's arrival to its last token")
@@ -109,6 +115,16 @@ class Metrics:
         """Take in sessions that were idle for too long. Any thread may call it."""
         self._expired.inc(sessions)
 
+    def count_evicted(self) -> None:
+        """Take in a session that was given up to make room. Any thread may call it."""
+        self._evicted.inc()
+
+    def observe_store_operation(self, operation: str, seconds: float, is_answered: bool) -> None:
+        """Take in a call of the store."""
+        self._store_seconds.labels(operation).observe(seconds)
+        if not is_answered:
+            self._store_failures.labels(operation).inc()
+
     def observe_event_loop_lag(self, lag_s: float) -> None:
         """Take in how late the event loop was."""
         self._event_loop_lag.observe(lag_s)
@@ -121,7 +137,10 @@ class Metrics:
         self._gauge("state_bytes", "Bytes of state memory in use", _state_bytes)
         sessions = Gauge("unrolled_sessions", "Sessions by where their state is", ["tier"], registry=self.registry)
         lanes = self._lanes
-        sessions.labels("resident").set_function(lambda: sum(lane.sessions for lane in lanes))
+        sessions.labels("resident").set_function(lambda: sum(lane.residency.arena.slots_in_use for lane in lanes))
+        sessions.labels("packed").set_function(
+            lambda: sum(lane.sessions - lane.residency.arena.slots_in_use for lane in lanes)
+        )
         labels = ["model", "sha256", "precision"]
         info = Gauge("unrolled_model_info", "A bundle served; always 1", labels, registry=self.registry)
         for lane in lanes:
@@ -146,4 +165,4 @@ def _active(lane: Lane) -> int:
 
 
 def _state_bytes(lane: Lane) -> int:
-    return lane.residency.arena.slots_in_use * lane.residency.arena.slot_bytes
+    return lane.residency.state_bytes

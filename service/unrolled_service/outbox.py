@@ -45,6 +45,8 @@ class Outbox:
     Attributes:
         delivered: position of the last text that has left for the caller.
         error: the failure, once it came.
+        is_ended: it was ended from this side.
+        closed: set once the engine was told to let go of the stream.
     """
 
     def __init__(self) -> None:
@@ -58,9 +60,13 @@ class Outbox:
         self._writing_since: float | None = None
         self._is_interrupted = False
         self._has_news = asyncio.Event()
+        self.is_ended = False
+        self.closed = asyncio.Event()
 
     def put(self, delivery: Delivery) -> None:
-        """Add news to what waits."""
+        """Add news to what waits; none is added any more once it was ended."""
+        if self.is_ended:
+            return
         if delivery.text:
             self._text.append(delivery.text)
         self._described.extend(delivery.described)
@@ -69,6 +75,13 @@ class Outbox:
         self.error = delivery.error
         if self.error:
             self._interrupt()
+        self._has_news.set()
+
+    def end(self, error: Exception) -> None:
+        """End the stream from this side: what waits is dropped, so that no more of it is delivered."""
+        self._text, self._described = [], []
+        self.is_ended, self.error = True, error
+        self._interrupt()
         self._has_news.set()
 
     async def take(self) -> Parcel:

@@ -133,5 +133,9 @@ class Row(ABC):
     def advance_session(self) -> None:
         """Note that the session now holds its state."""
 
+    def unrecorded(self) -> list[int]:
+        """Return the tokens, V added to generated ones, that were delivered and are not in the session's history."""
+        return []
+
     def keep_delivered(self) -> None:
         """Leave the session at the last delivered position."""

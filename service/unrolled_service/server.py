@@ -21,9 +21,12 @@ from unrolled.v1.generation_pb2_grpc import add_GenerationServiceServicer_to_ser
 from unrolled.v1.model_pb2_grpc import add_ModelServiceServicer_to_server
 from unrolled.v1.session_pb2_grpc import add_SessionServiceServicer_to_server
 from unrolled_service.bundle import Bundle
+from unrolled_service.custody import Custody
 from unrolled_service.errors import Draining
 from unrolled_service.http import OperatorServer
+from unrolled_service.keys import Keys
 from unrolled_service.metrics import Metrics
+from unrolled_service.redis_store import RedisStore
 from unrolled_service.rpc.generation import GenerationService
 from unrolled_service.rpc.guard import Guard
 from unrolled_service.rpc.model import ModelService
@@ -86,14 +89,16 @@ class Server:
         _spare_collections()
         self._workers = Workers(self._bundles, self._settings, self._count_slice)
         self._metrics = Metrics([worker.engine for worker in self._workers])
+        self._custody = self._make_custody()
         self._grpc = self._make_grpc()
         host, port = split_address(self._settings.listen)
         self.address = f"{host}:{_listen(self._grpc, host, port)}"
         host, port = split_address(self._settings.metrics_listen)
-        self._http = OperatorServer(host, port, self._metrics.registry, lambda: self._is_ready)
+        self._http = OperatorServer(host, port, self._metrics.registry, self._readiness)
         self.metrics_address = f"{host}:{self._http.port}"
         for worker in self._workers:
-            worker.engine.on_expired = self._metrics.count_expired
+            worker.engine.registry.on_expired = self._metrics.count_expired
+            worker.engine.registry.on_evicted = self._metrics.count_evicted
             worker.driver.start()
         await self._grpc.start()
         self._http.start()
@@ -118,18 +123,35 @@ class Server:
         self._is_ready = False
         self._lag.cancel()
         await self._grpc.stop(None)
+        await self._custody.close()
         for worker in self._workers:
             await worker.driver.stop()
         await asyncio.to_thread(self._http.stop)
 
+    def _readiness(self) -> str:
+        """Return ``ready``, ``degraded`` where sessions in memory alone are served, or nothing."""
+        if not self._is_ready:
+            return ""
+        return "ready" if self._custody.is_available else "degraded: the store does not answer"
+
     def _count_slice(self, done: Slice) -> None:
         self._metrics.count_slice(done)
 
+    def _make_custody(self) -> Custody:
+        settings = self._settings
+        keys = Keys.read(settings.snapshot_keys) if settings.snapshot_keys else Keys.random()
+        store = None
+        if settings.store:
+            owner, observe = settings.listen, self._metrics.observe_store_operation
+            store = RedisStore.from_url(settings.store, owner=owner, on_operation=observe)
+        hosts = [bundle.host for bundle in self._bundles]
+        return Custody(store, self._workers, hosts, keys, settings)
+
     def _make_grpc(self) -> grpc.aio.Server:
         server = grpc.aio.server(interceptors=[Guard(self._metrics)], options=_OPTIONS)
-        workers, settings = self._workers, self._settings
-        add_GenerationServiceServicer_to_server(GenerationService(workers, self._metrics, settings), server)
-        add_SessionServiceServicer_to_server(SessionService(workers, settings), server)
+        workers, custody, settings = self._workers, self._custody, self._settings
+        add_GenerationServiceServicer_to_server(GenerationService(workers, custody, self._metrics, settings), server)
+        add_SessionServiceServicer_to_server(SessionService(workers, custody, settings), server)
         add_ModelServiceServicer_to_server(ModelService(workers), server)
         self._health = HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
@@ -153,6 +175,7 @@ class Server:
         while True:
             due = time.monotonic() + _LAG_INTERVAL_S
             await asyncio.sleep(_LAG_INTERVAL_S)
+            await self._custody.probe()
             self._metrics.observe_event_loop_lag(max(0.0, time.monotonic() - due))
 
 

@@ -9,17 +9,24 @@ import secrets
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import Enum
 from typing import TYPE_CHECKING
 
-from unrolled_service.arena import Floats
-from unrolled_service.errors import SessionExpired, SessionNotFound
+from unrolled_service.errors import SessionEvicted, SessionExpired, SessionNotFound, UnrolledError
 from unrolled_service.history import History
 
 if TYPE_CHECKING:
     from unrolled_service.row import Row
 
-_REMEMBERED_EXPIRED = 65_536
+_REMEMBERED_ENDS = 65_536
 _DEADLINES_KEPT = 1024
+
+
+class Tier(Enum):
+    """Where a session's state is: in the arena, or packed beside it."""
+
+    RESIDENT = "resident"
+    PACKED = "packed"
 
 
 @dataclass(slots=True, eq=False)
@@ -34,11 +41,13 @@ class Session:
         history: its tokens, V added to generated ones.
         ttl_s: idle time it is kept for.
         created: wall-clock time, seconds since the epoch.
-        expires: engine time at which it ends; moved by each stream.
+        ends: engine time at which it ends however much it is used.
+        expires: engine time at which it ends; moved by each use.
         consumed: tokens that its state has taken.
         slot: where its state is while it is resident, or None.
-        packed: f32[S], its state while it is not, which nobody writes to; None for the zero state.
+        packed: its state while it is not, f32[S] as bytes; None for the zero state.
         row: the stream that runs on it.
+        epoch: number of this server's ownership in the store; 0 while it is not stored.
     """
 
     id: str
@@ -48,11 +57,13 @@ class Session:
     history: History
     ttl_s: float
     created: float
+    ends: float
     expires: float
     consumed: int = 0
     slot: int | None = None
-    packed: Floats | None = None
+    packed: bytes | None = None
     row: "Row | None" = None
+    epoch: int = 0
 
     @property
     def position(self) -> int:
@@ -63,6 +74,10 @@ class Session:
     def pending(self) -> list[int]:
         """Tokens of the history that its state has not taken, V added to generated ones."""
         return self.history.since(self.consumed)
+
+    def use(self, now: float) -> None:
+        """Postpone its expiry."""
+        self.expires = min(now + self.ttl_s, self.ends)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +92,10 @@ class SessionInfo:
     is_busy: bool
     created: float
     seconds_left: float
+    rewindable_from: int
+    tier: Tier
+    ttl_s: float
+    epoch: int
 
 
 class SessionTable:
@@ -84,7 +103,7 @@ class SessionTable:
 
     def __init__(self) -> None:
         self._sessions: dict[str, Session] = {}
-        self._expired: OrderedDict[str, None] = OrderedDict()
+        self._ends: OrderedDict[str, type[UnrolledError]] = OrderedDict()
         self._deadlines: list[tuple[float, str]] = []
 
     def __len__(self) -> int:
@@ -93,9 +112,13 @@ class SessionTable:
     def __iter__(self) -> Iterator[Session]:
         return iter(self._sessions.values())
 
+    def __contains__(self, session_id: str) -> bool:
+        return session_id in self._sessions
+
     def add(self, session: Session) -> None:
         """Take in a new session."""
         self._sessions[session.id] = session
+        self._ends.pop(session.id, None)
         heapq.heappush(self._deadlines, (session.expires, session.id))
 
     def find(self, session_id: str) -> Session:
@@ -103,21 +126,26 @@ class SessionTable:
 
         Raises:
             SessionExpired: it was here and was idle for too long.
+            SessionEvicted: it was here and was given up to make room.
             SessionNotFound: anything else.
         """
         if session := self._sessions.get(session_id):
             return session
-        raise SessionExpired if session_id in self._expired else SessionNotFound
+        raise self._ends.get(session_id, SessionNotFound)()  # type: ignore[call-arg]
 
-    def remove(self, session: Session) -> None:
-        """Forget a session."""
+    def remove(self, session: Session, why: type[SessionExpired | SessionEvicted] | None = None) -> None:
+        """Forget a session; remember why, if that is for its owner to know."""
         del self._sessions[session.id]
+        if why is not None:
+            self._ends[session.id] = why
+            if len(self._ends) > _REMEMBERED_ENDS:
+                self._ends.popitem(last=False)
         if len(self._deadlines) > 2 * len(self._sessions) + _DEADLINES_KEPT:  # most are of sessions long gone
             self._deadlines = [(each.expires, each.id) for each in self]
             heapq.heapify(self._deadlines)
 
     def next_deadline(self) -> float | None:
-        """Return the engine time at which ``expire`` has something to look at, or None."""
+        """Return the engine time at which ``expired`` has something to look at, or None."""
         return self._deadlines[0][0] if self._deadlines else None
 
     def expire(self, now: float) -> list[Session]:
@@ -132,12 +160,14 @@ class SessionTable:
                 later = session.expires if session.expires > now else now + session.ttl_s
                 heapq.heappush(self._deadlines, (later, session_id))
                 continue
-            del self._sessions[session_id]
-            self._expired[session_id] = None
-            if len(self._expired) > _REMEMBERED_EXPIRED:
-                self._expired.popitem(last=False)
+            self.remove(session, SessionExpired)
             gone.append(session)
         return gone
+
+
+def make_seed() -> int:
+    """Return a random seed of 64 bits."""
+    return secrets.randbits(64)
 
 
 def make_session_id(mark: str) -> str:

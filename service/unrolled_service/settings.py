@@ -3,9 +3,9 @@
 import os
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 Precision = Literal["auto", "fp32", "int8"]
@@ -49,9 +49,38 @@ class Settings(BaseSettings):
         1024, ge=16, le=1_000_000, description="how many tokens back a session can be rewound, at least"
     )
     session_ttl_s: float = Field(600.0, ge=1, le=31_536_000, description="idle time of a session that asks for none")
+    max_session_age_s: float = Field(
+        2_592_000.0, ge=1, le=315_360_000, description="a session's whole life at most, however much it is used"
+    )
+    session_memory_mib: int = Field(
+        4096, ge=1, le=10_000_000, description="memory for states of a bundle's sessions"
+    )
+    evict_after_s: float = Field(
+        60.0, ge=0, le=31_536_000, description="idle time after which a session may be given up to make room"
+    )
     max_session_ttl_s: float = Field(86_400.0, ge=1, le=31_536_000, description="longest idle time to ask for")
+    snapshot_keys: Path | None = Field(
+        None, description="file of the keys that sign snapshots; without one, snapshots live as long as the server"
+    )
+    store: str | None = Field(
+        None, description="redis:// URL of the store that sessions are kept in; needs snapshot_keys"
+    )
+    store_interval_s: float = Field(
+        1.0, gt=0, le=3600, description="how often the session of a running stream is written to the store"
+    )
+    store_lease_s: float = Field(
+        5.0, gt=0, le=3600, description="how long other servers wait for one that went away in the middle of a stream"
+    )
     stall_timeout_s: float = Field(60.0, gt=0, le=86_400, description="how long a message waits for its reader")
     drain_grace_s: float = Field(30.0, ge=0, le=86_400, description="how long running streams may go on at SIGTERM")
+
+    @model_validator(mode="after")
+    def _check_store(self) -> Self:
+        if self.store and not self.snapshot_keys:
+            raise ValueError("store needs snapshot_keys: what no key of this server signed cannot be read back")
+        if self.store_interval_s >= self.store_lease_s:
+            raise ValueError("store_interval_s must be shorter than store_lease_s")
+        return self
 
     @field_validator("bundle", mode="before")
     @classmethod

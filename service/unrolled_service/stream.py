@@ -198,6 +198,10 @@ class Stream(Row):
             return shown
         return shown if self._left else shown + self._stops.flush()
 
+    def unrecorded(self) -> list[int]:
+        """Return the tokens, V added to generated ones, that were delivered and are not in the session's history."""
+        return self._log[: max(0, self.sink.delivered - self.session.history.end)] if self.session else []
+
     def keep_delivered(self) -> None:
         """Leave the session at the last delivered position.
 

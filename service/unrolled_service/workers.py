@@ -67,7 +67,7 @@ class Workers:
 
     def for_session(self) -> Worker:
         """Return the worker with the fewest sessions."""
-        return min(self._workers, key=lambda worker: worker.engine.session_count)
+        return min(self._workers, key=lambda worker: len(worker.engine.registry))
 
     async def sessions(self, after: int, limit: int) -> list[SessionInfo]:
         """Return up to ``limit`` sessions, oldest first, that were made after the one with serial ``after``."""
@@ -76,4 +76,4 @@ class Workers:
 
 
 def _list(engine: Engine, after: int, limit: int) -> list[SessionInfo]:
-    return [engine.describe(session) for session in engine.sessions(after, limit)]
+    return [engine.registry.describe(session) for session in engine.registry.page(after, limit)]

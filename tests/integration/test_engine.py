@@ -217,7 +217,7 @@ def test_an_idle_session_expires_loudly(alphabet: Bundle) -> None:
     for _ in range(2):
         with pytest.raises(SessionExpired):
             engine.session(session.id)
-    assert engine.sessions(0, 10) == [other]
+    assert engine.registry.page(0, 10) == [other]
     assert engine.lanes["alphabet"].residency.arena.slots_in_use == 0
 
 
@@ -229,13 +229,13 @@ def test_a_streaming_session_does_not_expire(alphabet: Bundle) -> None:
     run_slice(engine)
     clock.now += 100
 
-    assert engine.expire() == 0
+    assert engine.registry.expire() == 0
     run(engine)
     engine.close(stream)
     clock.now += 9
-    assert engine.expire() == 0
+    assert engine.registry.expire() == 0
     clock.now += 2
-    assert engine.expire() == 1
+    assert engine.registry.expire() == 1
 
 
 def test_a_stream_without_a_reader_rests_and_others_go_on(alphabet: Bundle) -> None:
@@ -268,8 +268,8 @@ def test_sessions_are_listed_in_pages(alphabet: Bundle) -> None:
     made = [engine.create_session("", seed=1, ttl_s=None) for _ in range(5)]
     engine.delete_session(made[1].id)
 
-    assert engine.sessions(0, 2) == [made[0], made[2]]
-    assert engine.sessions(made[2].serial, 10) == made[3:]
+    assert engine.registry.page(0, 2) == [made[0], made[2]]
+    assert engine.registry.page(made[2].serial, 10) == made[3:]
 
 
 def test_a_draining_engine_takes_no_new_work_and_finishes_the_old(alphabet: Bundle) -> None:

@@ -61,7 +61,7 @@ def test_ten_thousand_generations(bundle: Bundle) -> None:
         engine = make_engine(bundle, **settings)
         run_mixed(engine, jobs[i * share : (i + 1) * share], chance)
         assert engine.streams == 0
-        assert engine.lanes["lstm"].residency.arena.slots_in_use == engine.session_count
+        assert engine.lanes["lstm"].residency.arena.slots_in_use == len(engine.registry)
 
     alone = make_engine(bundle)
     wrong = [

@@ -1,6 +1,7 @@
 """GenerationService: one call, one row."""
 
 import asyncio
+import copy
 import time
 from typing import cast
 
@@ -17,24 +18,26 @@ from unrolled_service.convert import (
     write_finish,
     write_score,
 )
-from unrolled_service.driver import Driver
+from unrolled_service.custody import Custody, Keeper
 from unrolled_service.engine import Engine
-from unrolled_service.errors import ReaderStalled
+from unrolled_service.errors import ReaderStalled, UnrolledError
 from unrolled_service.metrics import Metrics
 from unrolled_service.outbox import Outbox, split
 from unrolled_service.row import Row
+from unrolled_service.rpc.preemption import preempt
 from unrolled_service.scoring import Score, Scoring
 from unrolled_service.settings import Settings
 from unrolled_service.stream import Finish, Generation
 from unrolled_service.vocabulary import Vocabulary
-from unrolled_service.workers import Workers
+from unrolled_service.workers import Worker, Workers
 
 
 class GenerationService(GenerationServiceServicer):
     """Serves generations and scores."""
 
-    def __init__(self, workers: Workers, metrics: Metrics, settings: Settings) -> None:
+    def __init__(self, workers: Workers, custody: Custody, metrics: Metrics, settings: Settings) -> None:
         self._workers = workers
+        self._custody = custody
         self._metrics = metrics
         self._settings = settings
 
@@ -42,23 +45,29 @@ class GenerationService(GenerationServiceServicer):
         """Stream a generation. However the call ends, the row is free within one slice."""
         arrived = time.monotonic()
         session_id = read_session_id(request.session_id) if request.session_id else None
-        worker = self._workers.of_session(session_id) if session_id else self._workers.for_stream()
         model = read_model(request.model)
+        worker = await self._custody.hold(session_id) if session_id else self._workers.for_stream()
         if session_id and not model:
             model = (await worker.driver.call(worker.engine.session, session_id)).model
         vocabulary = worker.engine.lane(model).bundle.vocabulary
         generation = read_generation(request, vocabulary, self._settings)
-        claim = _Claim(worker.engine)
+        if session_id and request.preempt:
+            await preempt(worker, session_id)
+        claim = _Claim(worker, self._custody, session_id)
         try:
             worker.driver.open(claim.open_stream, claim.outbox, model, generation, arrived)
-            await self._relay(claim.outbox, worker.driver, vocabulary, request.max_chunk_tokens, context)
+            async with self._custody.keeping(session_id, claim.outbox) as keeper:
+                await self._relay(claim, keeper, vocabulary, request.max_chunk_tokens, context)
         except asyncio.CancelledError:
             worker.driver.post(self._abandon, claim, "cancelled")
+            claim.save_later()
             raise
         except Exception:
             worker.driver.post(self._abandon, claim, "error")
+            claim.save_later()
             raise
-        worker.driver.post(claim.close)
+        finally:
+            claim.outbox.closed.set()
 
     async def Score(self, request: wire.ScoreRequest, _: grpc.aio.ServicerContext) -> wire.ScoreResponse:
         """Score a text."""
@@ -66,7 +75,7 @@ class GenerationService(GenerationServiceServicer):
         model = read_model(request.model)
         vocabulary = worker.engine.lane(model).bundle.vocabulary
         scoring = read_scoring(request, vocabulary, self._settings)
-        claim = _Claim(worker.engine)
+        claim = _Claim(worker, self._custody, None)
         try:
             worker.driver.open(claim.open_scoring, claim.outbox, model, scoring)
             parcel = await claim.outbox.take()
@@ -84,41 +93,58 @@ class GenerationService(GenerationServiceServicer):
 
     async def _relay(
         self,
-        outbox: Outbox,
-        driver: Driver,
+        claim: "_Claim",
+        keeper: Keeper,
         vocabulary: Vocabulary,
         chunk_tokens: int,
         context: grpc.aio.ServicerContext,
     ) -> None:
         """Write what the outbox gets until the finish; one write at a time."""
-        limit_s = self._settings.stall_timeout_s
+        outbox, limit_s = claim.outbox, self._settings.stall_timeout_s
         try:
             with outbox.watch(limit_s):
                 while True:
                     parcel = await outbox.take()
                     for piece in split(parcel, chunk_tokens):
+                        await keeper.confirm()
+                        if outbox.is_ended:
+                            break
                         await outbox.write(context.write(write_chunk(piece, vocabulary)), piece.position)
-                    driver.wake()  # a row that rests may go on
-                    if parcel.error:
-                        raise parcel.error
+                    if outbox.error:
+                        raise _placed(outbox.error, claim)
+                    claim.worker.driver.wake()  # a row that rests may go on
                     if parcel.finish:
                         outbox.delivered = parcel.position
+                        await claim.settle()
                         await outbox.write(context.write(write_finish(cast(Finish, parcel.finish))), parcel.position)
                         return
         except TimeoutError:
-            raise outbox.error or ReaderStalled(f"the reader took nothing for {limit_s:g} s") from None
+            stalled = ReaderStalled(f"the reader took nothing for {limit_s:g} s")
+            raise _placed(outbox.error or stalled, claim) from None
+
+
+def _placed(error: Exception, claim: "_Claim") -> Exception:
+    """Return an error that says where the session is left, if there is one."""
+    if claim.row is not None and claim.row.session and isinstance(error, UnrolledError):
+        error = copy.copy(error)
+        error.position = claim.outbox.delivered
+    return error
 
 
 class _Claim:
     """A row that is closed even if its caller goes away while it is being opened.
 
-    The methods run on the engine's thread, in the order in which they were sent there.
+    ``open_stream``, ``open_scoring`` and ``close`` run on the engine's thread, in the order in which they were sent
+    there; the others on the event loop.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, worker: Worker, custody: Custody, session_id: str | None) -> None:
         self.outbox = Outbox()
         self.row: Row | None = None
-        self._engine = engine
+        self.worker = worker
+        self._engine: Engine = worker.engine
+        self._custody = custody
+        self._session_id = session_id
 
     def open_stream(self, model: str, generation: Generation, arrived: float) -> None:
         self.row = self._engine.submit(model, generation, self.outbox, arrived=arrived)
@@ -129,3 +155,14 @@ class _Claim:
     def close(self) -> None:
         if self.row is not None:
             self._engine.close(self.row)
+
+    async def settle(self) -> None:
+        """Close the row, and store its session before its caller hears of the end."""
+        self.worker.driver.post(self.close)
+        if self._session_id:
+            await self._custody.save(self._session_id)
+
+    def save_later(self) -> None:
+        """Store what the stream leaves; where there was none, the session is not this call's to touch."""
+        if self._session_id and self.row is not None:
+            self._custody.save_later(self._session_id)

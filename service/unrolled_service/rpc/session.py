@@ -1,39 +1,61 @@
-"""SessionService: sessions are made, described, listed and ended."""
+"""SessionService: sessions are made, described, listed, copied, rewound, moved and ended."""
+
+import asyncio
+from functools import partial
 
 import grpc
 
 from unrolled.v1 import session_pb2 as wire
 from unrolled.v1.session_pb2_grpc import SessionServiceServicer
-from unrolled_service.convert import read_model, read_page, read_session_id, read_ttl, write_session
+from unrolled_service.convert import (
+    read_forks,
+    read_idempotency_key,
+    read_model,
+    read_optional,
+    read_page,
+    read_session_id,
+    read_ttl,
+    write_session,
+)
+from unrolled_service.custody import Custody
+from unrolled_service.engine import Engine
+from unrolled_service.idempotency import Idempotency
+from unrolled_service.rpc.preemption import preempt
+from unrolled_service.session import Session, SessionInfo
 from unrolled_service.settings import Settings
+from unrolled_service.snapshot import Content
 from unrolled_service.workers import Workers
 
 
 class SessionService(SessionServiceServicer):
     """Serves the sessions of all workers."""
 
-    def __init__(self, workers: Workers, settings: Settings) -> None:
+    def __init__(self, workers: Workers, custody: Custody, settings: Settings) -> None:
         self._workers = workers
+        self._custody = custody
         self._settings = settings
+        self._idempotency = Idempotency()
 
     async def CreateSession(
         self, request: wire.CreateSessionRequest, _: grpc.aio.ServicerContext
     ) -> wire.CreateSessionResponse:
         """Make a session at position 0."""
         model = read_model(request.model)
-        seed = request.seed if request.HasField("seed") else None
-        ttl_s = read_ttl(request.ttl, self._settings) if request.HasField("ttl") else None
-        worker = self._workers.for_session()
-        engine = worker.engine
-        made = await worker.driver.call(lambda: engine.describe(engine.create_session(model, seed=seed, ttl_s=ttl_s)))
-        return wire.CreateSessionResponse(session=write_session(made))
+        seed, ttl_s = read_optional(request, "seed"), self._read_ttl(request)
+
+        async def make() -> wire.CreateSessionResponse:
+            worker = self._workers.for_session()
+            made = await worker.driver.call(_create, worker.engine, model, seed, ttl_s)
+            await self._custody.save(made.id)
+            return wire.CreateSessionResponse(session=write_session(made))
+
+        return await self._idempotency.once(read_idempotency_key(request.idempotency_key), request, make)
 
     async def GetSession(self, request: wire.GetSessionRequest, _: grpc.aio.ServicerContext) -> wire.GetSessionResponse:
         """Describe a session."""
         session_id = read_session_id(request.session_id)
-        worker = self._workers.of_session(session_id)
-        engine = worker.engine
-        found = await worker.driver.call(lambda: engine.describe(engine.session(session_id)))
+        worker = await self._custody.hold(session_id, lease_s=0.0)
+        found = await worker.driver.call(_describe, worker.engine, session_id)
         return wire.GetSessionResponse(session=write_session(found))
 
     async def ListSessions(
@@ -51,6 +73,93 @@ class SessionService(SessionServiceServicer):
     ) -> wire.DeleteSessionResponse:
         """End a session."""
         session_id = read_session_id(request.session_id)
-        worker = self._workers.of_session(session_id)
-        await worker.driver.call(worker.engine.delete_session, session_id)
+        expected = read_optional(request, "expected_position")
+        worker = await self._custody.hold(session_id)
+        if request.preempt:
+            await preempt(worker, session_id)
+        await worker.driver.call(worker.engine.check_idle, session_id, expected=expected)
+        await self._custody.delete(session_id)
+        await worker.driver.call(worker.engine.delete_session, session_id, expected=expected)
         return wire.DeleteSessionResponse()
+
+    async def ForkSession(
+        self, request: wire.ForkSessionRequest, _: grpc.aio.ServicerContext
+    ) -> wire.ForkSessionResponse:
+        """Make sessions that begin where one is."""
+        session_id, seeds = read_session_id(request.session_id), read_forks(request)
+        expected = read_optional(request, "expected_position")
+
+        async def make() -> wire.ForkSessionResponse:
+            worker = await self._custody.hold(session_id, lease_s=0.0)
+            made = await worker.driver.call(_fork, worker.engine, session_id, seeds, expected)
+            for each in made:
+                await self._custody.save(each.id)
+            return wire.ForkSessionResponse(sessions=map(write_session, made))
+
+        return await self._idempotency.once(read_idempotency_key(request.idempotency_key), request, make)
+
+    async def RewindSession(
+        self, request: wire.RewindSessionRequest, _: grpc.aio.ServicerContext
+    ) -> wire.RewindSessionResponse:
+        """Take a session back to a position that it had."""
+        session_id = read_session_id(request.session_id)
+        expected = read_optional(request, "expected_position")
+        worker = await self._custody.hold(session_id)
+        if request.preempt:
+            await preempt(worker, session_id)
+        now = await worker.driver.call(_rewind, worker.engine, session_id, request.position, expected)
+        await self._custody.save(session_id, rewound=True)
+        return wire.RewindSessionResponse(session=write_session(now))
+
+    async def ExportSnapshot(
+        self, request: wire.ExportSnapshotRequest, _: grpc.aio.ServicerContext
+    ) -> wire.ExportSnapshotResponse:
+        """Return a session as signed bytes."""
+        session_id = read_session_id(request.session_id)
+        expected = read_optional(request, "expected_position")
+        worker = await self._custody.hold(session_id, lease_s=0.0)
+        content = await worker.driver.call(worker.engine.take_out_session, session_id, expected=expected)
+        snapshot = await asyncio.to_thread(self._custody.sign, content)
+        return wire.ExportSnapshotResponse(snapshot=snapshot, position=content.consumed + len(content.pending))
+
+    async def ImportSnapshot(
+        self, request: wire.ImportSnapshotRequest, _: grpc.aio.ServicerContext
+    ) -> wire.ImportSnapshotResponse:
+        """Make a session of a snapshot."""
+        seed, ttl_s = read_optional(request, "seed"), self._read_ttl(request)
+
+        async def make() -> wire.ImportSnapshotResponse:
+            read = partial(self._custody.read, accept_other_numerics=request.accept_other_numerics)
+            content = await asyncio.to_thread(read, request.snapshot)
+            worker = self._workers.for_session()
+            made = await worker.driver.call(
+                _put_in, worker.engine, content, seed, ttl_s or self._settings.session_ttl_s
+            )
+            await self._custody.save(made.id)
+            return wire.ImportSnapshotResponse(session=write_session(made))
+
+        return await self._idempotency.once(read_idempotency_key(request.idempotency_key), request, make)
+
+    def _read_ttl(self, request: wire.CreateSessionRequest | wire.ImportSnapshotRequest) -> float | None:
+        return read_ttl(request.ttl, self._settings) if request.HasField("ttl") else None
+
+
+def _describe(engine: Engine, session_id: str) -> SessionInfo:
+    return engine.registry.describe(engine.session(session_id))
+
+
+def _create(engine: Engine, model: str, seed: int | None, ttl_s: float | None) -> SessionInfo:
+    return engine.registry.describe(engine.create_session(model, seed=seed, ttl_s=ttl_s))
+
+
+def _fork(engine: Engine, session_id: str, seeds: list[int | None], expected: int | None) -> list[SessionInfo]:
+    made: list[Session] = engine.fork_session(session_id, seeds, expected=expected)
+    return [engine.registry.describe(each) for each in made]
+
+
+def _rewind(engine: Engine, session_id: str, position: int, expected: int | None) -> SessionInfo:
+    return engine.registry.describe(engine.rewind_session(session_id, position, expected=expected))
+
+
+def _put_in(engine: Engine, content: Content, seed: int | None, ttl_s: float) -> SessionInfo:
+    return engine.registry.describe(engine.put_in_session(content, seed=seed, ttl_s=ttl_s))

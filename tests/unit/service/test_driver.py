@@ -38,7 +38,7 @@ def test_a_caller_that_has_gone_away_gets_no_answer_and_does_no_harm(tmp_path: P
         waiting = asyncio.ensure_future(driver.call(engine.create_session, "", seed=1, ttl_s=None))
         await asyncio.sleep(0)
         waiting.cancel()
-        assert len(await driver.call(engine.sessions, 0, 10)) == 1
+        assert len(await driver.call(engine.registry.page, 0, 10)) == 1
 
     asyncio.run(with_driver(tmp_path, scenario))
 
@@ -46,7 +46,7 @@ def test_a_caller_that_has_gone_away_gets_no_answer_and_does_no_harm(tmp_path: P
 def test_a_command_without_an_answer_that_fails_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async def scenario(engine: Engine, driver: Driver) -> None:
         driver.post(divmod, 1, 0)
-        await driver.call(engine.expire)
+        await driver.call(engine.registry.expire)
 
     asyncio.run(with_driver(tmp_path, scenario))
 

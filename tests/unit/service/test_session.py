@@ -14,6 +14,7 @@ def make_session(number: int, expires: float) -> Session:
         history=History(26, 100),
         ttl_s=10.0,
         created=0.0,
+        ends=1e12,
         expires=expires,
     )
 

@@ -1,0 +1,64 @@
+"""Makes the repetition of a call harmless: what was answered once under a key is answered again.
+
+Runs on the event loop.
+"""
+
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from google.protobuf.message import Message
+
+from unrolled_service.errors import IdempotencyConflict
+
+REMEMBERED_S = 600.0
+_MOST = 10_000
+_R = TypeVar("_R", bound=Message)
+
+
+@dataclass(slots=True)
+class _Call:
+    request: bytes
+    until: float
+    reply: Any = None
+
+
+class Idempotency:
+    """The calls of the last ten minutes that came with a key; at most 10,000, the oldest go first.
+
+    Args:
+        clock: seconds that never go back.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._calls: OrderedDict[str, _Call] = OrderedDict()
+
+    async def once(self, key: str, request: Message, answer: Callable[[], Awaitable[_R]]) -> _R:
+        """Return the answer to a request, or the one that was given to it before; without a key there is none before.
+
+        Raises:
+            IdempotencyConflict: the key came with another request, or its call is still running.
+        """
+        if not key:
+            return await answer()
+        now = self._clock()
+        while self._calls and (len(self._calls) > _MOST or next(iter(self._calls.values())).until <= now):
+            self._calls.popitem(last=False)
+        content = request.DESCRIPTOR.full_name.encode() + request.SerializeToString(deterministic=True)
+        if call := self._calls.get(key):
+            if call.request != content:
+                raise IdempotencyConflict("the idempotency_key was used with other fields")
+            if call.reply is None:
+                raise IdempotencyConflict("the call with this idempotency_key is still running", retry_after_s=0.1)
+            reply: _R = call.reply
+            return reply
+        call = self._calls[key] = _Call(content, now + REMEMBERED_S)
+        try:
+            call.reply = reply = await answer()
+        except BaseException:
+            self._calls.pop(key, None)
+            raise
+        return reply

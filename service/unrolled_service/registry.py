@@ -1,0 +1,310 @@
+"""The sessions of an engine: made, found, copied, rewound, taken out and put in, ended.
+
+Every operation happens whole or not at all, between two slices. Nothing is lost silently: a session that is
+gone is known to have expired or to have been evicted. Runs on the engine's thread.
+"""
+
+import math
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+
+from unrolled_service.errors import (
+    PositionMismatch,
+    RewindOutOfRange,
+    SessionBusy,
+    SessionEvicted,
+    SlotsExhausted,
+)
+from unrolled_service.history import ORIGIN, Checkpoint, History
+from unrolled_service.lane import Lane
+from unrolled_service.session import Session, SessionInfo, SessionTable, make_seed, make_session_id
+from unrolled_service.settings import Settings
+from unrolled_service.snapshot import Content
+
+_RETRY_AFTER_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What makes an engine's sessions different from those of other engines.
+
+    Attributes:
+        mark: last character of the ids made here.
+        serials: numbers sessions in the order of creation, across engines.
+    """
+
+    mark: str
+    serials: Iterator[int]
+
+
+class Registry:
+    """The sessions of all lanes of an engine.
+
+    Args:
+        lanes: by the names of their bundles.
+        settings: limits.
+        clock: engine time, seconds.
+        origin: marks what is made here.
+
+    Attributes:
+        on_expired: called with how many sessions expired, whenever some did.
+        on_evicted: called whenever a session was given up.
+    """
+
+    def __init__(
+        self, lanes: Mapping[str, Lane], settings: Settings, clock: Callable[[], float], origin: Origin
+    ) -> None:
+        self.on_expired: Callable[[int], None] = lambda _: None
+        self.on_evicted: Callable[[], None] = lambda: None
+        self._lanes = lanes
+        self._settings = settings
+        self._clock = clock
+        self._origin = origin
+        self._table = SessionTable()
+        self._idle: dict[str, OrderedDict[Session, float]] = {name: OrderedDict() for name in lanes}
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def create(self, lane: Lane, *, seed: int | None, ttl_s: float | None) -> Session:
+        """Make a session at the zero state.
+
+        Args:
+            lane: of its bundle.
+            seed: seed of its draws; None draws one.
+            ttl_s: idle time to keep it for; None takes the default.
+
+        Raises:
+            SlotsExhausted: nothing was done.
+        """
+        self._make_room(lane, 1)
+        history = History(len(lane.bundle.vocabulary), self._settings.rewind_tokens)
+        return self._add(lane, history, seed=seed, ttl_s=ttl_s)
+
+    def find(self, session_id: str) -> Session:
+        """Return a session.
+
+        Raises:
+            SessionNotFound, SessionExpired, SessionEvicted
+        """
+        self.expire()
+        return self._table.find(session_id)
+
+    def page(self, after: int, limit: int) -> list[Session]:
+        """Return up to ``limit`` sessions, oldest first, made after the one with serial ``after``."""
+        self.expire()
+        return list(islice((session for session in self._table if session.serial > after), limit))
+
+    def fork(self, session: Session, seeds: Sequence[int | None]) -> list[Session]:
+        """Make a session for each seed, None for the same one, that begins where another one is.
+
+        Raises:
+            SlotsExhausted: nothing was done.
+        """
+        lane = self._lanes[session.model]
+        self._make_room(lane, len(seeds))
+        state = lane.residency.state_of(session).tobytes() if session.consumed else None
+        copies = []
+        for given in seeds:
+            seed = session.seed if given is None else given
+            history = session.history.fork()
+            history.extend(session.row.unrecorded() if session.row else ())
+            copies.append(self._add(lane, history, seed=seed, ttl_s=session.ttl_s))
+            copies[-1].consumed = session.consumed
+            lane.residency.adopt(copies[-1], state)
+        return copies
+
+    def rewind(self, session: Session, position: int) -> None:
+        """Take an idle session back to a position that it had.
+
+        Raises:
+            SessionBusy, RewindOutOfRange: nothing was done.
+        """
+        if session.row:
+            raise SessionBusy
+        first, last = session.history.start, session.history.end
+        if not first <= position <= last:
+            raise RewindOutOfRange(f"position must be from {first} to {last}, is {position}", position=session.position)
+        self._lanes[session.model].residency.rewind(session, position)
+        self.use(session)
+
+    def take_out(self, session: Session) -> Content:
+        """Return everything that a session's text depends on, as of its last delivered position."""
+        lane = self._lanes[session.model]
+        history = session.history
+        counts = history.counts(session.consumed).astype(np.float32)
+        size = len(lane.bundle.vocabulary)
+        return Content(
+            host=lane.bundle.host,
+            owner="",
+            seed=session.seed,
+            consumed=session.consumed,
+            state=lane.residency.state_of(session),
+            pending=(*session.pending, *(session.row.unrecorded() if session.row else ())),
+            generated=counts[size:],
+            fed=counts[:size],
+            ttl_s=session.ttl_s,
+            created=session.created,
+        )
+
+    def put_in(
+        self, content: Content, *, seed: int | None = None, ttl_s: float | None = None, session_id: str | None = None
+    ) -> Session:
+        """Make a session of what ``take_out`` gave, here or elsewhere.
+
+        Args:
+            content: checked for this server's bundle.
+            seed: seed of its draws; None keeps that of the content.
+            ttl_s: idle time to keep it for; None keeps that of the content.
+            session_id: its id, if it has one already; a session here with that id is replaced.
+
+        Raises:
+            SessionBusy: a stream runs on the session to be replaced.
+            SlotsExhausted: nothing was done.
+        """
+        lane = self._lanes[content.host.model]
+        if session_id and session_id in self._table:
+            self.remove(self._table.find(session_id))
+        self._make_room(lane, 1)
+        state = content.state.tobytes() if content.consumed else None
+        anchor = Checkpoint(content.consumed, state) if state else ORIGIN
+        history = History.begin_at(
+            anchor,
+            np.concatenate([content.fed, content.generated]).astype(np.uint32),
+            content.pending,
+            vocabulary_size=len(lane.bundle.vocabulary),
+            reach=self._settings.rewind_tokens,
+        )
+        session = self._add(
+            lane,
+            history,
+            seed=content.seed if seed is None else seed,
+            ttl_s=min(content.ttl_s, self._settings.max_session_ttl_s) if ttl_s is None else ttl_s,
+            created=content.created if session_id else None,
+            session_id=session_id,
+        )
+        session.consumed = content.consumed
+        lane.residency.adopt(session, state)
+        return session
+
+    def remove(self, session: Session) -> None:
+        """End a session.
+
+        Raises:
+            SessionBusy: a stream runs on it.
+        """
+        if session.row:
+            raise SessionBusy
+        self._table.remove(session)
+        self._forget(session)
+
+    def use(self, session: Session) -> None:
+        """Note that a session is used: its expiry is postponed, it is evicted later than others."""
+        now = self._clock()
+        session.use(now)
+        if session.row:
+            self._idle[session.model].pop(session, None)
+        else:
+            self._idle[session.model][session] = now  # since when, the longest first
+            self._idle[session.model].move_to_end(session)
+
+    def expire(self) -> int:
+        """End the sessions that were idle for too long; return how many."""
+        gone = self._table.expire(self._clock())
+        for session in gone:
+            self._forget(session)
+        if gone:
+            self.on_expired(len(gone))
+        return len(gone)
+
+    def seconds_to_expiry(self) -> float | None:
+        """Return the seconds until ``expire`` may have something to do, or None."""
+        deadline = self._table.next_deadline()
+        return None if deadline is None else max(0.0, deadline - self._clock())
+
+    def describe(self, session: Session) -> SessionInfo:
+        """Return a session as it is now."""
+        return SessionInfo(
+            id=session.id,
+            serial=session.serial,
+            model=session.model,
+            seed=session.seed,
+            position=session.position,
+            is_busy=session.row is not None,
+            created=session.created,
+            seconds_left=session.ttl_s if session.row else session.expires - self._clock(),
+            rewindable_from=session.history.start,
+            tier=self._lanes[session.model].residency.tier_of(session),
+            ttl_s=session.ttl_s,
+            epoch=session.epoch,
+        )
+
+    def _add(
+        self,
+        lane: Lane,
+        history: History,
+        *,
+        seed: int | None,
+        ttl_s: float | None,
+        created: float | None = None,
+        session_id: str | None = None,
+    ) -> Session:
+        now = self._clock()
+        session = Session(
+            id=session_id or make_session_id(self._origin.mark),
+            serial=next(self._origin.serials),
+            model=lane.bundle.name,
+            seed=make_seed() if seed is None else seed,
+            history=history,
+            ttl_s=self._settings.session_ttl_s if ttl_s is None else ttl_s,
+            created=time.time() if created is None else created,
+            ends=now + self._settings.max_session_age_s,
+            expires=now,
+        )
+        session.use(now)
+        lane.sessions += 1
+        self._table.add(session)
+        self._idle[session.model][session] = now
+        return session
+
+    def _make_room(self, lane: Lane, number: int) -> None:
+        """Give up the sessions that were idle for longest, where that is needed and allowed.
+
+        Raises:
+            SlotsExhausted: none may be given up.
+        """
+        limit_bytes = self._settings.session_memory_mib * 2**20
+        self.expire()
+        while lane.sessions + number > self._settings.max_sessions or lane.residency.state_bytes >= limit_bytes:
+            session, since = next(iter(self._idle[lane.bundle.name].items()), (None, math.inf))
+            if session is None or self._clock() - since < self._settings.evict_after_s:
+                raise SlotsExhausted(
+                    f"{lane.bundle.name!r} has {lane.sessions} sessions of {self._settings.max_sessions} and"
+                    f" {lane.residency.state_bytes >> 20} MiB of states of {self._settings.session_memory_mib};"
+                    f" none was idle for {self._settings.evict_after_s:g} s",
+                    retry_after_s=_RETRY_AFTER_S,
+                )
+            self._table.remove(session, SessionEvicted)
+            self._forget(session)
+            self.on_evicted()
+
+    def _forget(self, session: Session) -> None:
+        lane = self._lanes[session.model]
+        lane.residency.release(session)
+        lane.sessions -= 1
+        self._idle[session.model].pop(session, None)
+
+
+def check_position(position: int, expected: int | None) -> None:
+    """Refuse to act on a session that moved on.
+
+    Raises:
+        PositionMismatch: saying where it is.
+    """
+    if expected is not None and expected != position:
+        raise PositionMismatch(f"expected_position is {expected}, the session is at {position}", position=position)
