@@ -9,8 +9,7 @@ event loop.
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from unrolled_service.engine import Engine
@@ -174,12 +173,9 @@ class Custody:
             except _GONE:
                 return
 
-    @asynccontextmanager
-    async def keeping(self, session_id: str | None, outbox: Outbox) -> AsyncIterator["Keeper"]:
+    def keep(self, session_id: str | None, outbox: Outbox) -> "Keeper":
         """Keep a session while a stream runs on it: write it now and then, and end the stream if it has moved."""
-        keeper = Keeper(self, session_id if self._store is not None else None, outbox, self._settings)
-        async with keeper.running():
-            yield keeper
+        return Keeper(self, session_id if self._store is not None else None, outbox, self._settings)
 
     async def settle(self) -> None:
         """Wait for the writes that nobody waits for."""
@@ -205,7 +201,7 @@ class Custody:
 
 
 class Keeper:
-    """Keeps one session while a stream runs on it.
+    """Keeps one session while a stream runs on it; to be closed when that ends.
 
     Args:
         custody: writes it.
@@ -222,18 +218,17 @@ class Keeper:
         self._lease_s = settings.store_lease_s
         self._kept_until = time.monotonic() + self._lease_s
         self._saving = asyncio.Lock()
+        self._renewal = None if session_id is None else asyncio.create_task(self._renew())
 
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """Write the session at intervals until the block ends."""
-        if self._session_id is None:
-            yield
-            return
-        task = asyncio.create_task(self._renew())
-        try:
-            yield
-        finally:
-            task.cancel()
+    def close(self) -> None:
+        """Write no more."""
+        if self._renewal:
+            self._renewal.cancel()
+
+    @property
+    def is_overdue(self) -> bool:
+        """Whether the lease has run out since it was last renewed."""
+        return self._session_id is not None and time.monotonic() >= self._kept_until
 
     async def confirm(self) -> None:
         """Make sure that the session is still this server's, before more of it is shown.
@@ -243,7 +238,7 @@ class Keeper:
         Raises:
             SessionMoved: it is not.
         """
-        if self._session_id is not None and time.monotonic() >= self._kept_until:
+        if self.is_overdue:
             await self._save()
 
     async def _renew(self) -> None:

@@ -59,6 +59,7 @@ class Metrics:
         for reason in (*REASONS, "INTERNAL"):
             self._rejected.labels(reason)
         self._rpc = self._counter("rpc", "Calls that ended", "method", "code")
+        self._calls: dict[tuple[str, str], Counter] = {}
         evictions = self._counter("session_evictions", "Sessions ended by the server", "reason")
         self._expired, self._evicted = evictions.labels("expired"), evictions.labels("room")
         self._store_seconds = self._seconds("store_operation", "Time of a call of the store", "operation")
@@ -109,7 +110,10 @@ class Metrics:
 
     def count_rpc(self, method: str, code: str) -> None:
         """Take in the end of a call of a known method."""
-        self._rpc.labels(method, code).inc()
+        counter = self._calls.get((method, code))
+        if counter is None:
+            counter = self._calls[method, code] = self._rpc.labels(method, code)
+        counter.inc()
 
     def count_expired(self, sessions: int) -> None:
         """Take in sessions that were idle for too long. Any thread may call it."""

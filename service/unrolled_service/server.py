@@ -148,19 +148,20 @@ class Server:
         return Custody(store, self._workers, hosts, keys, settings)
 
     def _make_grpc(self) -> grpc.aio.Server:
-        server = grpc.aio.server(interceptors=[Guard(self._metrics)], options=_OPTIONS)
+        server = grpc.aio.server(options=_OPTIONS)
+        guard = Guard(server, self._metrics)
         workers, custody, settings = self._workers, self._custody, self._settings
-        add_GenerationServiceServicer_to_server(GenerationService(workers, custody, self._metrics, settings), server)
-        add_SessionServiceServicer_to_server(SessionService(workers, custody, settings), server)
-        add_ModelServiceServicer_to_server(ModelService(workers), server)
+        add_GenerationServiceServicer_to_server(GenerationService(workers, custody, self._metrics, settings), guard)
+        add_SessionServiceServicer_to_server(SessionService(workers, custody, settings), guard)
+        add_ModelServiceServicer_to_server(ModelService(workers), guard)
         self._health = HealthServicer()
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, guard)
         names = [
             *_SERVICES,
             health_pb2.DESCRIPTOR.services_by_name["Health"].full_name,
             reflection.SERVICE_NAME,
         ]
-        reflection.enable_server_reflection(names, server)
+        reflection.enable_server_reflection(names, guard)
         return server
 
     async def _is_empty_within(self, limit_s: float) -> bool:

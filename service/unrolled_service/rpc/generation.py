@@ -54,10 +54,10 @@ class GenerationService(GenerationServiceServicer):
         if session_id and request.preempt:
             await preempt(worker, session_id)
         claim = _Claim(worker, self._custody, session_id)
+        keeper = self._custody.keep(session_id, claim.outbox)
         try:
             worker.driver.open(claim.open_stream, claim.outbox, model, generation, arrived)
-            async with self._custody.keeping(session_id, claim.outbox) as keeper:
-                await self._relay(claim, keeper, vocabulary, request.max_chunk_tokens, context)
+            await self._relay(claim, keeper, vocabulary, request.max_chunk_tokens, context)
         except asyncio.CancelledError:
             worker.driver.post(self._abandon, claim, "cancelled")
             claim.save_later()
@@ -67,6 +67,7 @@ class GenerationService(GenerationServiceServicer):
             claim.save_later()
             raise
         finally:
+            keeper.close()
             claim.outbox.closed.set()
 
     async def Score(self, request: wire.ScoreRequest, _: grpc.aio.ServicerContext) -> wire.ScoreResponse:
@@ -106,7 +107,8 @@ class GenerationService(GenerationServiceServicer):
                 while True:
                     parcel = await outbox.take()
                     for piece in split(parcel, chunk_tokens):
-                        await keeper.confirm()
+                        if keeper.is_overdue:
+                            await keeper.confirm()
                         if outbox.is_ended:
                             break
                         await outbox.write(context.write(write_chunk(piece, vocabulary)), piece.position)

@@ -9,7 +9,7 @@ import asyncio
 import inspect
 import logging
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
 import grpc
@@ -28,23 +28,33 @@ _KINDS = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
 _MALFORMED = object()  # takes the place of a request whose bytes are no message
 
 
-class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]
-    """The interceptor of a server."""
+class Guard:
+    """Takes the place of a server where services are added, and adds them guarded.
 
-    def __init__(self, metrics: Metrics) -> None:
+    An interceptor would do the same once more for every call, which costs as much as a message.
+
+    Args:
+        server: where the services go.
+        metrics: count the calls.
+    """
+
+    def __init__(self, server: grpc.aio.Server, metrics: Metrics) -> None:
+        self._server = server
         self._metrics = metrics
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler:
-        """Return the method's handler with the guard around its parser and its behaviour."""
-        handler = await continuation(handler_call_details)
-        if handler is None:
-            return None
+    def add_generic_rpc_handlers(self, handlers: Iterable[grpc.GenericRpcHandler]) -> None:
+        """Add services."""
+        self._server.add_generic_rpc_handlers([_Guarded(each, self._wrap) for each in handlers])
+
+    def add_registered_method_handlers(self, service: str, handlers: dict[str, grpc.RpcMethodHandler]) -> None:
+        """Add methods by name, which the server finds before it asks the services."""
+        wrapped = {name: self._wrap(handler, f"/{service}/{name}") for name, handler in handlers.items()}
+        self._server.add_registered_method_handlers(service, wrapped)
+
+    def _wrap(self, handler: grpc.RpcMethodHandler, method: str) -> grpc.RpcMethodHandler:
+        """Return a method's handler with the guard around its parser and its behaviour."""
         kind = next(kind for kind in _KINDS if getattr(handler, kind))
-        guarded = self._guard(getattr(handler, kind), handler_call_details.method)
+        guarded = self._guard(getattr(handler, kind), method)
         wrap = getattr(grpc, f"{kind}_rpc_method_handler")
         return wrap(guarded, _lenient(handler.request_deserializer), handler.response_serializer)
 
@@ -95,6 +105,27 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         _log.error("%s failed, id %s", method, error_id, exc_info=error)
         self._metrics.count_rejection("INTERNAL")
         return defect_status(error_id)
+
+
+class _Guarded(grpc.GenericRpcHandler):  # type: ignore[misc]
+    """A service whose methods are wrapped, each once."""
+
+    def __init__(
+        self, service: grpc.GenericRpcHandler, wrap: Callable[[grpc.RpcMethodHandler, str], grpc.RpcMethodHandler]
+    ) -> None:
+        self._service = service
+        self._wrap = wrap
+        self._wrapped: dict[str, grpc.RpcMethodHandler] = {}
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
+        """Return the handler of a method, or None if it is not of this service."""
+        method = handler_call_details.method
+        if method in self._wrapped:
+            return self._wrapped[method]
+        handler = self._service.service(handler_call_details)
+        if handler is not None:
+            handler = self._wrapped[method] = self._wrap(handler, method)
+        return handler
 
 
 def _lenient(parse: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | None:
