@@ -17,7 +17,7 @@ from bench.processes import running_null_server
 from bench.report import make_tables
 from bench.roofs import make_stock_loop
 from bench.row import Cell, Row, Windows, measure_row
-from bench.scenarios import measure_crowd, measure_idle, measure_single_characters
+from bench.scenarios import SESSIONS, measure_crowd, measure_idle, measure_many, measure_single_characters
 from bench.targets import compare
 from tests.support.server import running_server
 from unrolled_service.bundle import load_bundle
@@ -97,13 +97,16 @@ def measure(scope: Scope, step: Step) -> tuple[list[Row], Figures]:
             if shape == _REFERENCE:
                 step(f"{shape}: idle sessions")
                 scenarios["idle-fp32"] = measure_idle(folder, "fp32", scope.windows)
+                step(f"{shape}: many sessions")
+                scenarios |= {f"many{number}-fp32": measure_many(number) for number in SESSIONS[:-1]}
+                scenarios["many-fp32"] = measure_many(SESSIONS[-1])
     return rows, scenarios
 
 
 @contextmanager
 def _progress(scope: Scope, console: Console) -> Iterator[Step]:
     """Show what is measured; nothing is drawn in between, which would cost CPU."""
-    total = len(scope.shapes) * (1 + len(PRECISIONS) * len(scope.streams)) + 2 * len(PRECISIONS) + 1
+    total = len(scope.shapes) * (1 + len(PRECISIONS) * len(scope.streams)) + 2 * len(PRECISIONS) + 2
     columns = TextColumn("{task.description:<36}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, console=console, auto_refresh=False, transient=True) as progress:
         task = progress.add_task("", total=total)

@@ -17,6 +17,7 @@ from unrolled_service.bundle import Bundle
 
 RUNNING = 64
 IDLE_SESSIONS = 10_000
+SESSIONS = (1_000, 10_000, 100_000)
 _ACTIVE = 16
 _IDLE_S = 5.0
 _SETTLING_S = 1.0
@@ -68,6 +69,12 @@ def measure_idle(folder: Path, precision: str, windows: Windows) -> dict[str, fl
             ]
             ratios.append(rates[1] / rates[0])
     return {"cores": cores, "effect": 1 - median(ratios)}
+
+
+def measure_many(sessions: int) -> dict[str, float]:
+    """Make so many sessions inside an engine."""
+    figures: dict[str, float] = run_module("bench.many", str(sessions))
+    return figures
 
 
 def _medians(turns: list[dict[str, float]]) -> dict[str, float]:

@@ -58,6 +58,10 @@ _ROW_BOUNDS = (
 _SCENARIO_BOUNDS = {
     "single-characters": (("ratio", "served/min(R1,RT)", 1, 0.75, False),),
     "crowd": (("ratio", "joining/before", 64, 3.0, True),),
+    "many": (
+        ("memory/raw", "sessions-memory/raw", 100_000, 1.3, True),
+        ("creations_per_s", "sessions-created/s", 100_000, 20_000, False),
+    ),
     "idle": (("cores", "idle-cores", 10_000, 0.01, True), ("effect", "idle-effect", 16, 0.05, True)),
 }
 
@@ -79,5 +83,5 @@ def compare(rows: Sequence[Row], scenarios: Mapping[str, Mapping[str, float]]) -
                 yield Target(name, ratios[wanted.ratio], wanted.bound, wanted.is_upper)
     for place, figures in scenarios.items():
         scenario, _, precision = place.rpartition("-")
-        for figure, name, streams, bound, is_upper in _SCENARIO_BOUNDS[scenario]:
+        for figure, name, streams, bound, is_upper in _SCENARIO_BOUNDS.get(scenario, ()):
             yield Target(f"{name}-{precision}-{streams}", figures[figure], bound, is_upper)

@@ -37,7 +37,7 @@ class Settings(BaseSettings):
     max_steps: int = Field(64, ge=1, le=1024, description="steps of one slice at most")
     slice_ms: float = Field(10.0, gt=0, le=1000, description="time of a slice at most; 0.1 ms a row where that is more")
     pause_ms: float = Field(
-        20.0,
+        30.0,
         ge=0,
         le=1000,
         description="how long text gathers for a message; 0.3 ms a row where that is more",
