@@ -209,6 +209,8 @@ class Registry:
         """Note that a session is used: its expiry is postponed, it is evicted later than others."""
         now = self._clock()
         session.use(now)
+        if session.expires <= now:
+            self._table.hasten(session)  # its last stream went on for longer than it may live
         if session.row:
             self._idle[session.model].pop(session, None)
         else:
