@@ -38,10 +38,7 @@ def continue_history(
                 penalty = sampling.repetition_penalty
                 logits[other] = logits[other] / penalty if logits[other] > 0 else logits[other] * penalty
             logits[other] -= sampling.frequency_penalty * generated + sampling.presence_penalty * (generated > 0)
-        if sampling.temperature:
-            token = _draw(logits, plain_uniform(seed, steps))
-        else:
-            token = logits.index(max(logits))
+        token = _draw(logits, plain_uniform(seed, steps)) if sampling.temperature else logits.index(max(logits))
         times[size + token] += 1
         said.append(token)
     return said

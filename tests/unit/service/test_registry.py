@@ -151,7 +151,7 @@ def test_a_fork_does_not_let_expire_what_it_copies(
     assert fates(engine, [session]) == [None]
 
 
-def test_bytes_are_limited_too(bundle: Bundle, make_engine: Callable[..., Engine], clock: Clock) -> None:
+def test_bytes_are_limited_too(make_engine: Callable[..., Engine], clock: Clock) -> None:
     engine = make_engine(session_memory_mib=1, evict_after_s=60, slots=1, max_streams=1)
     lane = engine.lanes["alphabet"]
     sessions = create(engine, 3)
@@ -229,7 +229,7 @@ def test_the_next_expiry_is_known(make_engine: Callable[..., Engine], clock: Clo
     assert engine.registry.seconds_to_expiry() == 30
 
 
-def test_what_is_put_in_under_its_id_replaces_what_is_there(make_engine: Callable[..., Engine], clock: Clock) -> None:
+def test_what_is_put_in_under_its_id_replaces_what_is_there(make_engine: Callable[..., Engine]) -> None:
     engine = make_engine(max_sessions=2, evict_after_s=60)
     session, other = create(engine, 2)
     text = generate(engine, "hello", 20, session_id=session.id).text
@@ -288,7 +288,7 @@ def test_a_defect_in_a_slice_leaves_sessions_as_they_were_told(
         run_slice(engine)
 
     def take(*_: object) -> None:
-        for _, reader in talks:
+        for _stream, reader in talks:
             reader.read()  # as its own thread may at any time
         raise RuntimeError("defect")
 
