@@ -172,6 +172,7 @@ class Engine:
         for lane in lanes:
             for stream in list(lane.scheduler):
                 lane.stop(stream)
+                stream.state = None  # it may have taken tokens that the stream does not know of
                 news.append(Delivery(stream.sink, "", stream.sent, error=error))
         return news
 

@@ -45,7 +45,7 @@ class Idempotency:
         if not key:
             return await answer()
         now = self._clock()
-        while self._calls and (len(self._calls) > _MOST or next(iter(self._calls.values())).until <= now):
+        while self._calls and next(iter(self._calls.values())).until <= now:
             self._calls.popitem(last=False)
         content = request.DESCRIPTOR.full_name.encode() + request.SerializeToString(deterministic=True)
         if call := self._calls.get(key):
@@ -56,9 +56,12 @@ class Idempotency:
             reply: _R = call.reply
             return reply
         call = self._calls[key] = _Call(content, now + REMEMBERED_S)
+        if len(self._calls) > _MOST:
+            self._calls.popitem(last=False)
         try:
             call.reply = reply = await answer()
         except BaseException:
-            self._calls.pop(key, None)
+            if self._calls.get(key) is call:  # it may have been forgotten, and its key used again
+                del self._calls[key]
             raise
         return reply

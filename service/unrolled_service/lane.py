@@ -7,6 +7,7 @@ leaves as ``Delivery`` values, and who carries them to the callers is somebody e
 import time
 from collections.abc import Callable, Sequence
 
+from unrolled_service.arena import Floats
 from unrolled_service.bundle import Bundle
 from unrolled_service.history import Checkpoint
 from unrolled_service.residency import Residency
@@ -113,8 +114,7 @@ class Lane:
         self.stop(row)
         if session := row.session:
             if row.state is not None and row.can_advance_session():
-                self.residency.write([session], row.state[None])
-                row.advance_session()
+                self._advance([row], row.state[None])
             row.keep_delivered()
             session.row = None
             self.residency.rest(session)
@@ -143,12 +143,15 @@ class Lane:
         """Let sessions follow to their rows' states, where everything up to there was delivered."""
         followers = [row for row in rows if row.session is not None and row.can_advance_session()]
         if followers:
-            states = self._table.states_of(followers)
-            self.residency.write([row.session for row in followers if row.session], states)
-            for row, state in zip(followers, states, strict=True):
-                row.advance_session()
-                if row.session and row.session.history.wants_checkpoint(row.consumed):
-                    self.residency.keep(row.session, Checkpoint(row.consumed, state.tobytes()))
+            self._advance(followers, self._table.states_of(followers))
+
+    def _advance(self, rows: Sequence[Row], states: Floats) -> None:
+        """Give sessions the states of their rows, f32[len(rows), S]."""
+        self.residency.write([row.session for row in rows if row.session], states)
+        for row, state in zip(rows, states, strict=True):
+            row.advance_session()
+            if row.session and row.session.history.wants_checkpoint(row.consumed):
+                self.residency.keep(row.session, Checkpoint(row.consumed, state.tobytes()))
 
     def _take_out(self, row: Row) -> None:
         """Take a row out of the batch, with its state if that may still be needed."""

@@ -107,7 +107,8 @@ class Registry:
             SlotsExhausted: nothing was done.
         """
         lane = self._lanes[session.model]
-        self._make_room(lane, len(seeds))
+        self.use(session)  # so it neither expires nor is given up while there is made room for its copies
+        self._make_room(lane, len(seeds), sparing=session)
         state = lane.residency.state_of(session).tobytes() if session.consumed else None
         copies = []
         for given in seeds:
@@ -169,8 +170,9 @@ class Registry:
         """
         lane = self._lanes[content.host.model]
         if session_id and session_id in self._table:
-            self.remove(self._table.find(session_id))
-        self._make_room(lane, 1)
+            self.remove(self._table.find(session_id))  # which is room enough
+        else:
+            self._make_room(lane, 1)
         state = content.state.tobytes() if content.consumed else None
         anchor = Checkpoint(content.consumed, state) if state else ORIGIN
         history = History.begin_at(
@@ -207,6 +209,8 @@ class Registry:
         """Note that a session is used: its expiry is postponed, it is evicted later than others."""
         now = self._clock()
         session.use(now)
+        if session.expires <= now:
+            self._table.hasten(session)  # its last stream went on for longer than it may live
         if session.row:
             self._idle[session.model].pop(session, None)
         else:
@@ -272,23 +276,31 @@ class Registry:
         self._idle[session.model][session] = now
         return session
 
-    def _make_room(self, lane: Lane, number: int) -> None:
-        """Give up the sessions that were idle for longest, where that is needed and allowed.
+    def _make_room(self, lane: Lane, number: int, *, sparing: Session | None = None) -> None:
+        """Give up the sessions that were idle for longest: as many as are needed, or none.
 
         Raises:
-            SlotsExhausted: none may be given up.
+            SlotsExhausted: not enough may be given up.
         """
-        limit_bytes = self._settings.session_memory_mib * 2**20
         self.expire()
-        while lane.sessions + number > self._settings.max_sessions or lane.residency.state_bytes >= limit_bytes:
-            session, since = next(iter(self._idle[lane.bundle.name].items()), (None, math.inf))
-            if session is None or self._clock() - since < self._settings.evict_after_s:
+        idle_since = self._clock() - self._settings.evict_after_s
+        excess = lane.sessions + number - self._settings.max_sessions
+        limit_bytes, kept_bytes = self._settings.session_memory_mib * 2**20, lane.residency.state_bytes
+        candidates = iter(self._idle[lane.bundle.name].items())
+        given_up: list[Session] = []
+        while len(given_up) < excess or kept_bytes >= limit_bytes:
+            session, since = next(candidates, (None, math.inf))
+            if session is None or since > idle_since:
                 raise SlotsExhausted(
                     f"{lane.bundle.name!r} has {lane.sessions} sessions of {self._settings.max_sessions} and"
                     f" {lane.residency.state_bytes >> 20} MiB of states of {self._settings.session_memory_mib};"
-                    f" none was idle for {self._settings.evict_after_s:g} s",
+                    f" not enough of them were idle for {self._settings.evict_after_s:g} s",
                     retry_after_s=_RETRY_AFTER_S,
                 )
+            if session is not sparing:
+                given_up.append(session)
+                kept_bytes -= lane.residency.bytes_of(session)
+        for session in given_up:
             self._table.remove(session, SessionEvicted)
             self._forget(session)
             self.on_evicted()

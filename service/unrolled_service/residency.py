@@ -35,6 +35,11 @@ class Residency:
         """Bytes of all states that are kept."""
         return self.arena.slots_in_use * self.arena.slot_bytes + self.packed_bytes
 
+    def bytes_of(self, session: Session) -> int:
+        """Return the bytes of a session's states, which its release gives back."""
+        state_bytes = len(session.packed or b"") if session.slot is None else self.arena.slot_bytes
+        return state_bytes + session.history.state_bytes
+
     @staticmethod
     def tier_of(session: Session) -> Tier:
         """Return where a session's state is."""

@@ -144,6 +144,10 @@ class SessionTable:
             self._deadlines = [(each.expires, each.id) for each in self]
             heapq.heapify(self._deadlines)
 
+    def hasten(self, session: Session) -> None:
+        """Note that a session's time has come earlier than it seemed."""
+        heapq.heappush(self._deadlines, (session.expires, session.id))
+
     def next_deadline(self) -> float | None:
         """Return the engine time at which ``expired`` has something to look at, or None."""
         return self._deadlines[0][0] if self._deadlines else None

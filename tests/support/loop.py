@@ -33,6 +33,17 @@ class Reader:
             self.finish = delivery.finish
             self.error = delivery.error
 
+    def hear(self, characters: int) -> None:
+        """Take so many characters, in the middle of a piece where they end there; a finish comes with the last."""
+        while self._unread and characters >= len(self._unread[0].text):
+            characters -= len(self._unread[0].text)
+            self.read(1)
+        if self._unread and characters:
+            piece = self._unread[0]
+            self.text += piece.text[:characters]
+            self.delivered = piece.position - len(piece.text) + characters
+            self._unread[0] = piece._replace(text=piece.text[characters:])
+
 
 class Clock:
     """Engine time that stands still until it is moved."""

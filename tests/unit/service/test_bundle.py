@@ -6,12 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto
 
 from tests.support.alphabet import make_cell, write_bundle
-from unrolled_service.bundle import load_bundle
+from unrolled_service.bundle import load_bundle, measure_numerics
 from unrolled_service.errors import BundleError
 
 
@@ -120,3 +121,26 @@ def test_damage_is_named(folder: Path, case: str) -> None:
 
     with pytest.raises(BundleError, match=message):
         load_bundle(folder)
+
+
+def test_the_same_arithmetic_has_the_same_fingerprint(tmp_path: Path) -> None:
+    first, second = (load_bundle(write_bundle(tmp_path / name)) for name in ("one", "two"))
+
+    fingerprints = {measure_numerics(first.program, 26) for _ in range(3)}
+    assert fingerprints == {first.host.numerics} == {second.host.numerics}
+    assert len(first.host.numerics) == 32
+
+
+@pytest.mark.parametrize("sharpness", [2.0, 3.0])
+def test_other_weights_have_another_fingerprint(tmp_path: Path, sharpness: float) -> None:
+    sharp = load_bundle(write_bundle(tmp_path / "sharp"))
+    other = load_bundle(write_bundle(tmp_path / "other", sharpness=sharpness))
+
+    assert measure_numerics(other.program, 26) != sharp.host.numerics
+
+
+def test_a_fingerprint_notices_the_last_bit_of_a_weight(tmp_path: Path) -> None:
+    first = load_bundle(write_bundle(tmp_path / "first", sharpness=2.0))
+    second = load_bundle(write_bundle(tmp_path / "second", sharpness=float(np.nextafter(np.float32(2), np.float32(3)))))
+
+    assert measure_numerics(first.program, 26) != measure_numerics(second.program, 26)
