@@ -3,6 +3,7 @@
 Runs on the event loop.
 """
 
+import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
@@ -23,6 +24,7 @@ class _Call:
     request: bytes
     until: float
     reply: Any = None
+    task: "asyncio.Task[Any] | None" = None
 
 
 class Idempotency:
@@ -55,10 +57,17 @@ class Idempotency:
                 raise IdempotencyConflict("the call with this idempotency_key is still running", retry_after_s=0.1)
             reply: _R = call.reply
             return reply
-        call = self._calls[key] = _Call(content, now + REMEMBERED_S)
-        try:
-            call.reply = reply = await answer()
-        except BaseException:
-            self._calls.pop(key, None)
-            raise
-        return reply
+        self._calls[key] = call = _Call(content, now + REMEMBERED_S)
+
+        async def remember() -> _R:
+            try:
+                call.reply = reply = await answer()
+            except BaseException:
+                if self._calls.get(key) is call:
+                    del self._calls[key]
+                raise
+            return reply
+
+        # A caller that goes away will ask again, and must then find what was made for it.
+        call.task = asyncio.create_task(remember())
+        return await asyncio.shield(call.task)

@@ -18,9 +18,10 @@ from unrolled_service.convert import (
     write_finish,
     write_score,
 )
-from unrolled_service.custody import Custody, Keeper
+from unrolled_service.custody import Custody
 from unrolled_service.engine import Engine
 from unrolled_service.errors import ReaderStalled, UnrolledError
+from unrolled_service.keeper import Keeper
 from unrolled_service.metrics import Metrics
 from unrolled_service.outbox import Outbox, split
 from unrolled_service.row import Row
@@ -47,24 +48,25 @@ class GenerationService(GenerationServiceServicer):
         session_id = read_session_id(request.session_id) if request.session_id else None
         model = read_model(request.model)
         worker = await self._custody.hold(session_id) if session_id else self._workers.for_stream()
-        if session_id and not model:
-            model = (await worker.driver.call(worker.engine.session, session_id)).model
-        vocabulary = worker.engine.lane(model).bundle.vocabulary
-        generation = read_generation(request, vocabulary, self._settings)
-        if session_id and request.preempt:
-            await preempt(worker, session_id)
         claim = _Claim(worker, self._custody, session_id)
+        keeper = Keeper(self._custody, session_id, claim.outbox, self._settings)
         try:
+            if session_id and not model:
+                model = (await worker.driver.call(worker.engine.session, session_id)).model
+            vocabulary = worker.engine.lane(model).bundle.vocabulary
+            generation = read_generation(request, vocabulary, self._settings)
+            if session_id and request.preempt:
+                await preempt(worker, session_id)
             worker.driver.open(claim.open_stream, claim.outbox, model, generation, arrived)
-            async with self._custody.keeping(session_id, claim.outbox) as keeper:
+            async with keeper.running():
                 await self._relay(claim, keeper, vocabulary, request.max_chunk_tokens, context)
         except asyncio.CancelledError:
-            worker.driver.post(self._abandon, claim, "cancelled")
+            self._abandon(claim, "cancelled")
             claim.save_later()
             raise
         except Exception:
-            worker.driver.post(self._abandon, claim, "error")
-            claim.save_later()
+            self._abandon(claim, "error")
+            await claim.save()
             raise
         finally:
             claim.outbox.closed.set()
@@ -86,8 +88,12 @@ class GenerationService(GenerationServiceServicer):
         return write_score(cast(Score, parcel.finish), request.text, vocabulary)
 
     def _abandon(self, claim: "_Claim", end: str) -> None:
-        """Count a stream that did not finish, and close it. On the engine's thread."""
-        if claim.row is not None and not claim.row.is_finished:
+        """Close a stream that did not finish, and count it."""
+        claim.worker.driver.post(self._close, claim, end)
+        claim.outbox.closed.set()
+
+    def _close(self, claim: "_Claim", end: str) -> None:
+        if claim.row is not None and not claim.row.is_finished:  # on the engine's thread
             self._metrics.count_broken_stream(claim.row.lane, end)
         claim.close()
 
@@ -115,6 +121,7 @@ class GenerationService(GenerationServiceServicer):
                     claim.worker.driver.wake()  # a row that rests may go on
                     if parcel.finish:
                         outbox.delivered = parcel.position
+                        keeper.stop()
                         await claim.settle()
                         await outbox.write(context.write(write_finish(cast(Finish, parcel.finish))), parcel.position)
                         return
@@ -163,6 +170,13 @@ class _Claim:
             await self._custody.save(self._session_id)
 
     def save_later(self) -> None:
-        """Store what the stream leaves; where there was none, the session is not this call's to touch."""
-        if self._session_id and self.row is not None:
+        """Store what the stream leaves without waiting for it."""
+        if self._session_id:
             self._custody.save_later(self._session_id)
+
+    async def save(self) -> None:
+        """Store what the stream leaves, before its caller hears of the end; also if the caller goes away."""
+        if self._session_id and self.row is None:
+            await self._custody.release(self._session_id)
+        elif self._session_id:
+            await asyncio.shield(self._custody.save_later(self._session_id))

@@ -20,6 +20,7 @@ from unrolled_service.convert import (
 from unrolled_service.custody import Custody
 from unrolled_service.engine import Engine
 from unrolled_service.idempotency import Idempotency
+from unrolled_service.metrics import Metrics
 from unrolled_service.rpc.preemption import preempt
 from unrolled_service.session import Session, SessionInfo
 from unrolled_service.settings import Settings
@@ -30,9 +31,10 @@ from unrolled_service.workers import Workers
 class SessionService(SessionServiceServicer):
     """Serves the sessions of all workers."""
 
-    def __init__(self, workers: Workers, custody: Custody, settings: Settings) -> None:
+    def __init__(self, workers: Workers, custody: Custody, metrics: Metrics, settings: Settings) -> None:
         self._workers = workers
         self._custody = custody
+        self._metrics = metrics
         self._settings = settings
         self._idempotency = Idempotency()
 
@@ -74,7 +76,7 @@ class SessionService(SessionServiceServicer):
         """End a session."""
         session_id = read_session_id(request.session_id)
         expected = read_optional(request, "expected_position")
-        worker = await self._custody.hold(session_id)
+        worker = await self._custody.hold(session_id, lease_s=0.0)
         if request.preempt:
             await preempt(worker, session_id)
         await worker.driver.call(worker.engine.check_idle, session_id, expected=expected)
@@ -92,6 +94,7 @@ class SessionService(SessionServiceServicer):
         async def make() -> wire.ForkSessionResponse:
             worker = await self._custody.hold(session_id, lease_s=0.0)
             made = await worker.driver.call(_fork, worker.engine, session_id, seeds, expected)
+            self._metrics.count_forks(len(made))
             for each in made:
                 await self._custody.save(each.id)
             return wire.ForkSessionResponse(sessions=map(write_session, made))
@@ -104,7 +107,7 @@ class SessionService(SessionServiceServicer):
         """Take a session back to a position that it had."""
         session_id = read_session_id(request.session_id)
         expected = read_optional(request, "expected_position")
-        worker = await self._custody.hold(session_id)
+        worker = await self._custody.hold(session_id, lease_s=0.0)
         if request.preempt:
             await preempt(worker, session_id)
         now = await worker.driver.call(_rewind, worker.engine, session_id, request.position, expected)
@@ -120,6 +123,7 @@ class SessionService(SessionServiceServicer):
         worker = await self._custody.hold(session_id, lease_s=0.0)
         content = await worker.driver.call(worker.engine.take_out_session, session_id, expected=expected)
         snapshot = await asyncio.to_thread(self._custody.sign, content)
+        self._metrics.count_snapshot("export")
         return wire.ExportSnapshotResponse(snapshot=snapshot, position=content.consumed + len(content.pending))
 
     async def ImportSnapshot(
@@ -135,6 +139,7 @@ class SessionService(SessionServiceServicer):
             made = await worker.driver.call(
                 _put_in, worker.engine, content, seed, ttl_s or self._settings.session_ttl_s
             )
+            self._metrics.count_snapshot("import")
             await self._custody.save(made.id)
             return wire.ImportSnapshotResponse(session=write_session(made))
 
