@@ -1,7 +1,6 @@
 """GenerationService: one call, one row."""
 
 import asyncio
-import copy
 import time
 from typing import cast
 
@@ -133,8 +132,7 @@ class GenerationService(GenerationServiceServicer):
 def _placed(error: Exception, claim: "_Claim") -> Exception:
     """Return an error that says where the session is left, if there is one."""
     if claim.row is not None and claim.row.session and isinstance(error, UnrolledError):
-        error = copy.copy(error)
-        error.position = claim.outbox.delivered
+        return error.at(claim.outbox.delivered)
     return error
 
 
