@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -33,39 +34,52 @@ class Caller:
         self._sessions = SessionServiceStub(channel)
         self._generations = GenerationServiceStub(channel)
 
-    def create(self, **fields: object) -> wire.Session:
-        request = wire.CreateSessionRequest(**({"model": "alphabet"} | fields))  # type: ignore[arg-type]
-        return self._sessions.CreateSession(request).session
+    def create(self, **fields: Any) -> wire.Session:
+        reply: wire.CreateSessionResponse = self._sessions.CreateSession(
+            wire.CreateSessionRequest(**({"model": "alphabet"} | fields))
+        )
+        return reply.session
 
     def get(self, session_id: str) -> wire.Session:
-        return self._sessions.GetSession(wire.GetSessionRequest(session_id=session_id)).session
+        reply: wire.GetSessionResponse = self._sessions.GetSession(wire.GetSessionRequest(session_id=session_id))
+        return reply.session
 
-    def page(self, **fields: object) -> wire.ListSessionsResponse:
-        return self._sessions.ListSessions(wire.ListSessionsRequest(**fields))  # type: ignore[arg-type]
+    def page(self, **fields: Any) -> wire.ListSessionsResponse:
+        reply: wire.ListSessionsResponse = self._sessions.ListSessions(wire.ListSessionsRequest(**fields))
+        return reply
 
-    def delete(self, session_id: str, **fields: object) -> None:
-        self._sessions.DeleteSession(wire.DeleteSessionRequest(session_id=session_id, **fields))  # type: ignore[arg-type]
+    def delete(self, session_id: str, **fields: Any) -> None:
+        self._sessions.DeleteSession(wire.DeleteSessionRequest(session_id=session_id, **fields))
 
-    def fork(self, session_id: str, **fields: object) -> list[wire.Session]:
-        request = wire.ForkSessionRequest(session_id=session_id, **fields)  # type: ignore[arg-type]
-        return list(self._sessions.ForkSession(request).sessions)
+    def fork(self, session_id: str, **fields: Any) -> list[wire.Session]:
+        reply: wire.ForkSessionResponse = self._sessions.ForkSession(
+            wire.ForkSessionRequest(session_id=session_id, **fields)
+        )
+        return list(reply.sessions)
 
-    def rewind(self, session_id: str, position: int, **fields: object) -> wire.Session:
-        request = wire.RewindSessionRequest(session_id=session_id, position=position, **fields)  # type: ignore[arg-type]
-        return self._sessions.RewindSession(request).session
+    def rewind(self, session_id: str, position: int, **fields: Any) -> wire.Session:
+        reply: wire.RewindSessionResponse = self._sessions.RewindSession(
+            wire.RewindSessionRequest(session_id=session_id, position=position, **fields)
+        )
+        return reply.session
 
-    def export(self, session_id: str, **fields: object) -> wire.ExportSnapshotResponse:
-        return self._sessions.ExportSnapshot(wire.ExportSnapshotRequest(session_id=session_id, **fields))  # type: ignore[arg-type]
+    def export(self, session_id: str, **fields: Any) -> wire.ExportSnapshotResponse:
+        reply: wire.ExportSnapshotResponse = self._sessions.ExportSnapshot(
+            wire.ExportSnapshotRequest(session_id=session_id, **fields)
+        )
+        return reply
 
-    def restore(self, snapshot: bytes, **fields: object) -> wire.Session:
-        request = wire.ImportSnapshotRequest(snapshot=snapshot, **fields)  # type: ignore[arg-type]
-        return self._sessions.ImportSnapshot(request).session
+    def restore(self, snapshot: bytes, **fields: Any) -> wire.Session:
+        reply: wire.ImportSnapshotResponse = self._sessions.ImportSnapshot(
+            wire.ImportSnapshotRequest(snapshot=snapshot, **fields)
+        )
+        return reply.session
 
-    def stream(self, session_id: str, prompt: str = "", max_tokens: int = ENDLESS, **fields: object) -> grpc.Call:
-        request = GenerateRequest(session_id=session_id, prompt=prompt, max_tokens=max_tokens, **fields)  # type: ignore[arg-type]
+    def stream(self, session_id: str, prompt: str = "", max_tokens: int = ENDLESS, **fields: Any) -> grpc.Call:
+        request = GenerateRequest(session_id=session_id, prompt=prompt, max_tokens=max_tokens, **fields)
         return self._generations.Generate(request)
 
-    def generate(self, session_id: str, prompt: str = "", max_tokens: int = 30, **fields: object) -> tuple[str, Finish]:
+    def generate(self, session_id: str, prompt: str = "", max_tokens: int = 30, **fields: Any) -> tuple[str, Finish]:
         *chunks, last = self.stream(session_id, prompt, max_tokens, **fields)
         return "".join(event.chunk.text for event in chunks), last.finish
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -62,7 +63,7 @@ class Replicas:
     def __init__(self, bundle: Path, redis: RedisServer, keys: Path, stack: ExitStack) -> None:
         self._bundle = bundle
         self._stack = stack
-        self._settings: dict[str, float | str] = {
+        self._settings: dict[str, Any] = {
             "store": redis.url,
             "snapshot_keys": str(keys),
             "store_interval_s": 0.05,
@@ -71,7 +72,7 @@ class Replicas:
             "engine_threads": 1,
         }
 
-    def start(self, **settings: float | str) -> ServerProcess:
+    def start(self, **settings: Any) -> ServerProcess:
         return self._stack.enter_context(running_server(self._bundle, **(self._settings | settings)))
 
 
@@ -84,7 +85,7 @@ def replicas(bundle: Path, shared_redis: RedisServer, keys: Path) -> Iterator[Re
 def stored_position(redis: RedisServer, session_id: str) -> int:
     """Return where the store has a session; -1: nowhere."""
     with redis.connect() as client:
-        return int(client.hget(f"unrolled:{{{session_id}}}", "position") or -1)  # type: ignore[arg-type]
+        return int(client.hget(f"unrolled:{{{session_id}}}", "position") or -1)
 
 
 def call_when_free(call: Callable[[], str]) -> str:
