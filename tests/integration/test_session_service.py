@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -419,6 +420,33 @@ def test_who_is_preempted_has_the_text_from_which_the_next_call_goes_on(caller: 
         assert position in (None, refused.position)
         if call != "delete":
             caller.delete(session_id)
+
+
+def test_of_a_crowd_that_preempts_each_other_nobody_is_refused(caller: Caller) -> None:
+    session_id = caller.create().id
+    caller.generate(session_id, HELLO, 1)
+
+    def take_over(_: int) -> tuple[int, str]:
+        text = ""
+        try:
+            for event in caller.stream(session_id, max_tokens=300, preempt=True):
+                text += event.chunk.text
+                position = event.finish.position or event.chunk.position
+        except grpc.RpcError as error:
+            failure = error
+            refused = refusal(lambda: (_ for _ in ()).throw(failure))
+            assert refused.reason == "PREEMPTED"
+            assert refused.position is not None
+            position = refused.position
+        return position - len(text), text
+
+    with ThreadPoolExecutor(6) as pool:
+        pieces = sorted(pool.map(take_over, range(60)), key=lambda piece: (piece[0], len(piece[1])))
+
+    text = "".join(text for _, text in pieces)
+    assert text == greedy_text(HELLO, 1 + len(text))[1:]
+    assert caller.get(session_id).position == 6 + len(text)
+    caller.delete(session_id)
 
 
 def test_preempting_an_idle_session_is_just_the_call(caller: Caller, session_id: str) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from functools import partial
 from typing import cast
 
 import grpc
@@ -24,7 +25,7 @@ from unrolled_service.keeper import Keeper
 from unrolled_service.metrics import Metrics
 from unrolled_service.outbox import Outbox, split
 from unrolled_service.row import Row
-from unrolled_service.rpc.preemption import preempt
+from unrolled_service.rpc.preemption import preempting
 from unrolled_service.scoring import Score, Scoring
 from unrolled_service.settings import Settings
 from unrolled_service.stream import Finish, Generation
@@ -55,8 +56,9 @@ class GenerationService(GenerationServiceServicer):
             vocabulary = worker.engine.lane(model).bundle.vocabulary
             generation = read_generation(request, vocabulary, self._settings)
             if session_id and request.preempt:
-                await preempt(worker, session_id)
-            worker.driver.open(claim.open_stream, claim.outbox, model, generation, arrived)
+                await preempting(worker, session_id, partial(claim.take_over, model, generation, arrived))
+            else:
+                worker.driver.open(claim.open_stream, claim.outbox, model, generation, arrived)
             async with keeper.running():
                 await self._relay(claim, keeper, vocabulary, request.max_chunk_tokens, context)
         except asyncio.CancelledError:
@@ -160,6 +162,12 @@ class _Claim:
     def close(self) -> None:
         if self.row is not None:
             self._engine.close(self.row)
+
+    async def take_over(self, model: str, generation: Generation, arrived: float) -> None:
+        """Open a stream in the place of another, which leaves no lease."""
+        if self._session_id:
+            await self._custody.hold(self._session_id)
+        await self.worker.driver.call(self.open_stream, model, generation, arrived)
 
     async def settle(self) -> None:
         """Close the row, and store its session before its caller hears of the end."""

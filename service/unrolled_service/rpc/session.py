@@ -21,7 +21,7 @@ from unrolled_service.custody import Custody
 from unrolled_service.engine import Engine
 from unrolled_service.idempotency import Idempotency
 from unrolled_service.metrics import Metrics
-from unrolled_service.rpc.preemption import preempt
+from unrolled_service.rpc.preemption import preempting
 from unrolled_service.session import Session, SessionInfo
 from unrolled_service.settings import Settings
 from unrolled_service.snapshot import Content
@@ -77,11 +77,13 @@ class SessionService(SessionServiceServicer):
         session_id = read_session_id(request.session_id)
         expected = read_optional(request, "expected_position")
         worker = await self._custody.hold(session_id, lease_s=0.0)
-        if request.preempt:
-            await preempt(worker, session_id)
-        await worker.driver.call(worker.engine.check_idle, session_id, expected=expected)
-        await self._custody.delete(session_id)
-        await worker.driver.call(worker.engine.delete_session, session_id, expected=expected)
+
+        async def end() -> None:
+            await worker.driver.call(worker.engine.check_idle, session_id, expected=expected)
+            await self._custody.delete(session_id)
+            await worker.driver.call(worker.engine.delete_session, session_id, expected=expected)
+
+        await (preempting(worker, session_id, end) if request.preempt else end())
         return wire.DeleteSessionResponse()
 
     async def ForkSession(
@@ -108,9 +110,8 @@ class SessionService(SessionServiceServicer):
         session_id = read_session_id(request.session_id)
         expected = read_optional(request, "expected_position")
         worker = await self._custody.hold(session_id, lease_s=0.0)
-        if request.preempt:
-            await preempt(worker, session_id)
-        now = await worker.driver.call(_rewind, worker.engine, session_id, request.position, expected)
+        rewind = partial(worker.driver.call, _rewind, worker.engine, session_id, request.position, expected)
+        now = await (preempting(worker, session_id, rewind) if request.preempt else rewind())
         await self._custody.save(session_id, rewound=True)
         return wire.RewindSessionResponse(session=write_session(now))
 
