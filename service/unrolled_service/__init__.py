@@ -15,7 +15,8 @@ The life of one token, module by module; each module imports only from those abo
 7. ``bundle``                             a folder proves that it is what it says
 8. ``residency``                          where sessions' states are
    ``table``, ``scheduler``               the rows that run; which they are, how many steps
-9. ``lane``, ``engine``                   five beats: choose, gather, run, deliver, settle; whose turn it is
+9. ``lane``, ``registry``, ``engine``     five beats: choose, gather, run, deliver, settle; the sessions;
+                                          whose turn it is
 
 So far everything runs in a plain ``for`` loop. From here on it is asyncio:
 
@@ -25,7 +26,9 @@ So far everything runs in a plain ``for`` loop. From here on it is asyncio:
                                           sessions that outlive a server: who owns them, whose writes count
 13. ``driver``, ``workers``               an engine's thread and its bridge to the event loop; several of them
 14. ``convert``, ``status``               protobuf to values; errors to google.rpc.Status
-15. ``rpc``                               the gRPC services
-16. ``http``, ``server``                  /metrics, health, start, drain, stop
-17. ``cli``                               ``unrolled serve``
+15. ``custody``, ``keeper``, ``idempotency``
+                                          who has a session; keeping it while it streams; calls made twice
+16. ``rpc``                               the gRPC services
+17. ``http``, ``server``                  /metrics, health, start, drain, stop
+18. ``cli``                               ``unrolled serve``
 """

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from unrolled_service.bundle import Bundle, load_bundle
-from unrolled_service.errors import BundleError
+from unrolled_service.errors import BundleError, KeyFileError
 from unrolled_service.server import Server
 from unrolled_service.settings import Settings
 
@@ -46,9 +46,9 @@ def _serve(**flags: Any) -> None:
         bundles = _load(settings)
         asyncio.run(_run(bundles, settings))
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
+        faults = "; ".join(": ".join((*map(str, fault["loc"]), fault["msg"])) for fault in error.errors())
         raise click.ClickException(faults) from None
-    except (BundleError, OSError, ValueError) as error:
+    except (BundleError, KeyFileError, OSError, ValueError) as error:
         raise click.ClickException(str(error)) from None
 
 

@@ -1,19 +1,20 @@
 """Who has a session: brings it from the store before it is used, and writes it back when it has moved.
 
 Without a store every session is where it was made, and nothing here does anything. With one, a session that is
-used is claimed first, so that what this server has in memory is the newest there is; while a stream runs on
-it the lease is renewed with each write. A store that is down takes nothing from sessions in memory. Runs on the
-event loop.
+used is claimed first, so that what this server has in memory is the newest there is. The calls of one session go to
+the store one behind the other. A store that is down takes nothing from sessions in memory. Runs on the event loop.
 """
 
 import asyncio
 import logging
-import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from weakref import WeakValueDictionary
 
 from unrolled_service.engine import Engine
 from unrolled_service.errors import (
+    PositionMismatch,
     SessionEvicted,
     SessionExpired,
     SessionMoved,
@@ -22,7 +23,6 @@ from unrolled_service.errors import (
     UnrolledError,
 )
 from unrolled_service.keys import Keys
-from unrolled_service.outbox import Outbox
 from unrolled_service.settings import Settings
 from unrolled_service.snapshot import Content, Host, encode, open_snapshot
 from unrolled_service.store import SessionStore
@@ -30,6 +30,7 @@ from unrolled_service.workers import Worker, Workers
 
 _log = logging.getLogger(__name__)
 _GONE = (SessionNotFound, SessionExpired, SessionEvicted)
+_FIRST_EPOCH = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,13 @@ class _Held:
 
     epoch: int
     is_busy: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken(_Held):
+    """What is to be stored of a session."""
+
+    content: Content
 
 
 class Custody:
@@ -60,6 +68,12 @@ class Custody:
         self._keys = keys
         self._settings = settings
         self._writes: set[asyncio.Task[None]] = set()
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    @property
+    def has_store(self) -> bool:
+        """Whether there is a store."""
+        return self._store is not None
 
     @property
     def is_available(self) -> bool:
@@ -80,27 +94,11 @@ class Custody:
             SnapshotInvalid, SnapshotMismatch: it is stored, but not for this server.
         """
         worker = self._workers.of_session(session_id)
-        if self._store is None:
-            return worker
-        held = await worker.driver.call(_look_up, worker.engine, session_id)
-        if held and held.is_busy:
-            return worker  # its stream keeps the lease
-        try:
-            lease_s = self._settings.store_lease_s if lease_s is None else lease_s
-            claim = await self._store.claim(session_id, lease_s=lease_s, known_epoch=held.epoch if held else 0)
-        except StoreUnavailable:
-            if held:
-                return worker
-            raise
-        except _GONE:
-            if held and not held.epoch:
-                return worker  # it was made while the store was down
-            await worker.driver.call(_drop, worker.engine, session_id)
-            raise
-        if claim.snapshot is None:
-            return worker
-        content = self.read(claim.snapshot)
-        await worker.driver.call(_put_in, worker.engine, content, session_id, claim.epoch)
+        if self._store is not None:
+            async with self._turn(session_id):
+                await self._bring(
+                    self._store, worker, session_id, self._settings.store_lease_s if lease_s is None else lease_s
+                )
         return worker
 
     def read(self, snapshot: bytes, *, accept_other_numerics: bool = False) -> Content:
@@ -130,36 +128,26 @@ class Custody:
         """
         if self._store is None:
             return
-        worker = self._workers.of_session(session_id)
-        content, epoch = await worker.driver.call(_take_out, worker.engine, session_id)
-        snapshot, position = self.sign(content), content.consumed + len(content.pending)
-        ttl_s = content.ttl_s
-        try:
-            if not epoch:
-                claim = await self._store.create(session_id, snapshot, position, ttl_s=ttl_s, lease_s=lease_s)
-                await worker.driver.call(_set_epoch, worker.engine, session_id, claim.epoch)
-                return
-            await self._store.write(
-                session_id,
-                epoch=epoch,
-                position=position,
-                snapshot=snapshot,
-                ttl_s=ttl_s,
-                lease_s=lease_s,
-                rewound=rewound,
-            )
-        except StoreUnavailable:
-            _log.warning("a session could not be stored; it goes on in memory")
-        except (SessionMoved, *_GONE):
-            await worker.driver.call(_drop, worker.engine, session_id)
-            raise SessionMoved from None
+        async with self._turn(session_id):
+            await self._write(self._store, self._workers.of_session(session_id), session_id, lease_s, rewound)
 
-    def save_later(self, session_id: str) -> None:
-        """Write a session to the store without anybody waiting; ``settle`` does."""
-        if self._store is not None:
-            task = asyncio.create_task(self._save_quietly(session_id))
-            self._writes.add(task)
-            task.add_done_callback(self._writes.discard)
+    def save_later(self, session_id: str) -> "asyncio.Task[None]":
+        """Write a session to the store without anybody waiting, unless for the task; ``settle`` does."""
+        task = asyncio.create_task(self._save_quietly(session_id))
+        self._writes.add(task)
+        task.add_done_callback(self._writes.discard)
+        return task
+
+    async def release(self, session_id: str) -> None:
+        """Let other servers have a session of which a call was refused."""
+        if self._store is None:
+            return
+        worker = self._workers.of_session(session_id)
+        async with self._turn(session_id):
+            held = await worker.driver.call(_look_up, worker.engine, session_id)
+            if held and held.epoch and not held.is_busy:
+                with suppress(StoreUnavailable):  # then the lease runs out
+                    await self._store.release(session_id, epoch=held.epoch)
 
     async def delete(self, session_id: str) -> None:
         """End a session in the store, before it is ended in memory.
@@ -173,10 +161,6 @@ class Custody:
             except _GONE:
                 return
 
-    def keep(self, session_id: str | None, outbox: Outbox) -> "Keeper":
-        """Keep a session while a stream runs on it: write it now and then, and end the stream if it has moved."""
-        return Keeper(self, session_id if self._store is not None else None, outbox, self._settings)
-
     async def settle(self) -> None:
         """Wait for the writes that nobody waits for."""
         while self._writes:
@@ -189,9 +173,63 @@ class Custody:
             await self._store.close()
 
     async def probe(self) -> None:
-        """Ask a store that did not answer whether it does again."""
-        if self._store is not None and not self._store.is_available:
+        """Ask the store whether it answers."""
+        if self._store is not None:
             await self._store.ping()
+
+    def _turn(self, session_id: str) -> asyncio.Lock:
+        """Return what keeps the calls of a session to the store one behind the other."""
+        return self._turns.setdefault(session_id, asyncio.Lock())
+
+    async def _bring(self, store: SessionStore, worker: Worker, session_id: str, lease_s: float) -> None:
+        held = await worker.driver.call(_look_up, worker.engine, session_id)
+        if held and held.is_busy:
+            return  # its stream keeps the lease
+        # What was made here while the store did not answer may have arrived there after all, as the first epoch.
+        known_epoch = held.epoch or _FIRST_EPOCH if held else 0
+        try:
+            claim = await store.claim(session_id, lease_s=lease_s, known_epoch=known_epoch)
+        except StoreUnavailable:
+            if held:
+                return
+            raise
+        except _GONE:
+            if held and not held.epoch:
+                return  # it was made while the store was down
+            await worker.driver.call(_drop, worker.engine, session_id)
+            raise
+        if claim.snapshot is None:
+            await worker.driver.call(_set_epoch, worker.engine, session_id, claim.epoch)
+        else:
+            content = self.read(claim.snapshot)
+            await worker.driver.call(_put_in, worker.engine, content, session_id, claim.epoch)
+
+    async def _write(self, store: SessionStore, worker: Worker, session_id: str, lease_s: float, rewound: bool) -> None:
+        taken = await worker.driver.call(_take_out, worker.engine, session_id)
+        content, epoch = taken.content, taken.epoch
+        snapshot, position = self.sign(content), content.consumed + len(content.pending)
+        if taken.is_busy:  # by a stream after the one that this is about
+            lease_s = max(lease_s, self._settings.store_lease_s)
+
+        async def write(rewound: bool) -> None:
+            times = {"ttl_s": content.ttl_s, "lease_s": lease_s}
+            await store.write(session_id, epoch=epoch, position=position, snapshot=snapshot, rewound=rewound, **times)
+
+        try:
+            if not epoch:
+                epoch, is_written = await _begin(store, session_id, snapshot, position, content.ttl_s, lease_s)
+                await worker.driver.call(_set_epoch, worker.engine, session_id, epoch)
+                if is_written:
+                    return
+            try:
+                await write(rewound)
+            except PositionMismatch:  # it was rewound while the store was down; by its epoch it is still ours
+                await write(rewound=True)
+        except StoreUnavailable:
+            _log.warning("a session could not be stored; it goes on in memory")
+        except (SessionMoved, *_GONE):
+            await worker.driver.call(_drop, worker.engine, session_id)
+            raise SessionMoved from None
 
     async def _save_quietly(self, session_id: str) -> None:
         try:
@@ -200,62 +238,22 @@ class Custody:
             _log.info("a session was not stored: %s", error.reason)
 
 
-class Keeper:
-    """Keeps one session while a stream runs on it; to be closed when that ends.
+async def _begin(
+    store: SessionStore, session_id: str, snapshot: bytes, position: int, ttl_s: float, lease_s: float
+) -> tuple[int, bool]:
+    """Store a session that was made here; return its epoch, and whether it is stored as it is now.
 
-    Args:
-        custody: writes it.
-        session_id: None keeps nothing.
-        outbox: of the stream.
-        settings: interval and lease.
+    Raises:
+        SessionMoved: another server has it.
     """
-
-    def __init__(self, custody: Custody, session_id: str | None, outbox: Outbox, settings: Settings) -> None:
-        self._custody = custody
-        self._session_id = session_id
-        self._outbox = outbox
-        self._interval_s = settings.store_interval_s
-        self._lease_s = settings.store_lease_s
-        self._kept_until = time.monotonic() + self._lease_s
-        self._saving = asyncio.Lock()
-        self._renewal = None if session_id is None else asyncio.create_task(self._renew())
-
-    def close(self) -> None:
-        """Write no more."""
-        if self._renewal:
-            self._renewal.cancel()
-
-    @property
-    def is_overdue(self) -> bool:
-        """Whether the lease has run out since it was last renewed."""
-        return self._session_id is not None and time.monotonic() >= self._kept_until
-
-    async def confirm(self) -> None:
-        """Make sure that the session is still this server's, before more of it is shown.
-
-        A server that stood still for longer than its lease must not go on as if nothing had happened.
-
-        Raises:
-            SessionMoved: it is not.
-        """
-        if self.is_overdue:
-            await self._save()
-
-    async def _renew(self) -> None:
-        while True:
-            await asyncio.sleep(self._interval_s)
-            try:
-                await self._save()
-            except SessionMoved as error:
-                self._outbox.end(error)
-                return
-
-    async def _save(self) -> None:
-        async with self._saving:
-            if self._session_id is not None:
-                began = time.monotonic()
-                await self._custody.save(self._session_id, lease_s=self._lease_s)
-                self._kept_until = began + self._lease_s
+    try:
+        claim = await store.create(session_id, snapshot, position, ttl_s=ttl_s, lease_s=lease_s)
+    except SessionMoved:  # a try before did arrive, though the store did not say so
+        claim = await store.claim(session_id, lease_s=lease_s, known_epoch=_FIRST_EPOCH)
+        if claim.snapshot is not None:
+            raise
+        return claim.epoch, False
+    return claim.epoch, True
 
 
 def _look_up(engine: Engine, session_id: str) -> _Held | None:
@@ -270,8 +268,9 @@ def _put_in(engine: Engine, content: Content, session_id: str, epoch: int) -> No
     engine.registry.put_in(content, session_id=session_id).epoch = epoch
 
 
-def _take_out(engine: Engine, session_id: str) -> tuple[Content, int]:
-    return engine.take_out_session(session_id), engine.session(session_id).epoch
+def _take_out(engine: Engine, session_id: str) -> _Taken:
+    session = engine.session(session_id)
+    return _Taken(session.epoch, session.row is not None, engine.take_out_session(session_id))
 
 
 def _set_epoch(engine: Engine, session_id: str, epoch: int) -> None:

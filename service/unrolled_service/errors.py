@@ -17,7 +17,7 @@ stands too); its message is written for the caller. Nothing here knows gRPC.
     BundleError, KeyFileError    a bundle cannot be served, keys cannot be read; for operators, never on the wire
 """
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 
 class UnrolledError(Exception):
@@ -36,6 +36,12 @@ class UnrolledError(Exception):
         self.message = message
         self.retry_after_s = retry_after_s
         self.position = position
+
+    def at(self, position: int) -> Self:
+        """Return the same refusal, which says where the session is; one error may end many streams."""
+        placed = type(self).__new__(type(self), *self.args)
+        placed.__dict__.update(self.__dict__, position=position)
+        return placed
 
 
 class InvalidField(UnrolledError):

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, make_wsgi_app
 
 _REQUEST_TIMEOUT_S = 5
 _Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
-_PLAIN = [("Content-Type", "text/plain; charset=utf-8")]
+_PLAIN = ("Content-Type", "text/plain; charset=utf-8")
 
 
 class OperatorServer:
@@ -63,7 +63,7 @@ class OperatorServer:
 
 
 def _say(start_response: Callable[..., Any], status: str, text: str) -> Iterable[bytes]:
-    start_response(status, _PLAIN)
+    start_response(status, [_PLAIN])  # the server adds the length to this list
     return [f"{text}\n".encode()]
 
 

@@ -3,6 +3,7 @@
 Runs on the event loop.
 """
 
+import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
@@ -23,6 +24,7 @@ class _Call:
     request: bytes
     until: float
     reply: Any = None
+    task: "asyncio.Task[Any] | None" = None
 
 
 class Idempotency:
@@ -45,7 +47,7 @@ class Idempotency:
         if not key:
             return await answer()
         now = self._clock()
-        while self._calls and next(iter(self._calls.values())).until <= now:
+        while self._calls and (len(self._calls) > _MOST or next(iter(self._calls.values())).until <= now):
             self._calls.popitem(last=False)
         content = request.DESCRIPTOR.full_name.encode() + request.SerializeToString(deterministic=True)
         if call := self._calls.get(key):
@@ -55,13 +57,19 @@ class Idempotency:
                 raise IdempotencyConflict("the call with this idempotency_key is still running", retry_after_s=0.1)
             reply: _R = call.reply
             return reply
-        call = self._calls[key] = _Call(content, now + REMEMBERED_S)
+        self._calls[key] = call = _Call(content, now + REMEMBERED_S)
         if len(self._calls) > _MOST:
             self._calls.popitem(last=False)
-        try:
-            call.reply = reply = await answer()
-        except BaseException:
-            if self._calls.get(key) is call:  # it may have been forgotten, and its key used again
-                del self._calls[key]
-            raise
-        return reply
+
+        async def remember() -> _R:
+            try:
+                call.reply = reply = await answer()
+            except BaseException:
+                if self._calls.get(key) is call:
+                    del self._calls[key]
+                raise
+            return reply
+
+        # A caller that goes away will ask again, and must then find what was made for it.
+        call.task = asyncio.create_task(remember())
+        return await asyncio.shield(call.task)

@@ -28,6 +28,7 @@ from unrolled_service.tally import Tally
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a creation time beside every counter is noise in the text format
 
+SNAPSHOT_OPERATIONS = ("export", "import")
 STORE_OPERATIONS = ("create", "claim", "write", "release", "delete", "ping")
 FINISHES = (*(reason.value for reason in FinishReason), "cancelled", "error")
 _SECONDS = (
@@ -62,6 +63,9 @@ class Metrics:
         self._calls: dict[tuple[str, str], Counter] = {}
         evictions = self._counter("session_evictions", "Sessions ended by the server", "reason")
         self._expired, self._evicted = evictions.labels("expired"), evictions.labels("room")
+        self._forks = self._counter("session_forks", "Sessions that began as copies of others")
+        operations = self._counter("snapshot_operations", "Snapshots handed out and taken in", "operation")
+        self._snapshots = {operation: operations.labels(operation) for operation in SNAPSHOT_OPERATIONS}
         self._store_seconds = self._seconds("store_operation", "Time of a call of the store", "operation")
         self._store_failures = self._counter("store_failures", "Calls of the store without an answer", "operation")
         for operation in STORE_OPERATIONS:
@@ -122,6 +126,14 @@ class Metrics:
     def count_evicted(self) -> None:
         """Take in a session that was given up to make room. Any thread may call it."""
         self._evicted.inc()
+
+    def count_forks(self, sessions: int) -> None:
+        """Take in sessions that were made as copies."""
+        self._forks.inc(sessions)
+
+    def count_snapshot(self, operation: str) -> None:
+        """Take in a snapshot: ``export`` or ``import``."""
+        self._snapshots[operation].inc()
 
     def observe_store_operation(self, operation: str, seconds: float, is_answered: bool) -> None:
         """Take in a call of the store."""

@@ -9,7 +9,7 @@ import asyncio
 import gc
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -58,6 +58,7 @@ _OPTIONS = [
 _SWITCH_INTERVAL_S = 0.00005
 _COLLECTION_THRESHOLDS = (50_000, 20, 100)
 _LAG_INTERVAL_S = 0.25
+_PROBE_INTERVAL_S = 1.0
 _CLOSING_S = 5.0
 _POLL_S = 0.02
 
@@ -102,7 +103,7 @@ class Server:
             worker.driver.start()
         await self._grpc.start()
         self._http.start()
-        self._lag = asyncio.create_task(self._watch_lag())
+        self._watches = [asyncio.create_task(watch()) for watch in (self._watch_lag, self._watch_store)]
         for name in ("", *_SERVICES, *(f"model/{bundle.name}" for bundle in self._bundles)):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         self._is_ready = True
@@ -113,15 +114,16 @@ class Server:
         await self._health.enter_graceful_shutdown()
         for worker in self._workers:
             await worker.driver.call(setattr, worker.engine, "is_draining", True)
-        if not await self._is_empty_within(self._settings.drain_grace_s):
+        if not await _is_true_within(self._settings.drain_grace_s, lambda: not self._workers.streams):
             for worker in self._workers:
                 worker.driver.deliver(await worker.driver.call(worker.engine.fail, Draining()))
-            await self._is_empty_within(_CLOSING_S)
+        await _is_true_within(_CLOSING_S, lambda: not (self._workers.streams or self._guard.calls))
 
     async def stop(self) -> None:
         """Close the ports and stop the threads."""
         self._is_ready = False
-        self._lag.cancel()
+        for watch in self._watches:
+            watch.cancel()
         await self._grpc.stop(None)
         await self._custody.close()
         for worker in self._workers:
@@ -149,10 +151,10 @@ class Server:
 
     def _make_grpc(self) -> grpc.aio.Server:
         server = grpc.aio.server(options=_OPTIONS)
-        guard = Guard(server, self._metrics)
+        guard = self._guard = Guard(server, self._metrics)
         workers, custody, settings = self._workers, self._custody, self._settings
         add_GenerationServiceServicer_to_server(GenerationService(workers, custody, self._metrics, settings), guard)
-        add_SessionServiceServicer_to_server(SessionService(workers, custody, settings), guard)
+        add_SessionServiceServicer_to_server(SessionService(workers, custody, self._metrics, settings), guard)
         add_ModelServiceServicer_to_server(ModelService(workers), guard)
         self._health = HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, guard)
@@ -164,20 +166,25 @@ class Server:
         reflection.enable_server_reflection(names, guard)
         return server
 
-    async def _is_empty_within(self, limit_s: float) -> bool:
-        deadline = time.monotonic() + limit_s
-        while self._workers.streams:
-            if time.monotonic() >= deadline:
-                return False
-            await asyncio.sleep(_POLL_S)
-        return True
-
     async def _watch_lag(self) -> None:
         while True:
             due = time.monotonic() + _LAG_INTERVAL_S
             await asyncio.sleep(_LAG_INTERVAL_S)
-            await self._custody.probe()
             self._metrics.observe_event_loop_lag(max(0.0, time.monotonic() - due))
+
+    async def _watch_store(self) -> None:
+        while self._custody.has_store:
+            await self._custody.probe()
+            await asyncio.sleep(_PROBE_INTERVAL_S)
+
+
+async def _is_true_within(limit_s: float, question: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + limit_s
+    while not question():
+        if time.monotonic() >= deadline:
+            return False
+        await asyncio.sleep(_POLL_S)
+    return True
 
 
 def _spare_collections() -> None:

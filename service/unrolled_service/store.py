@@ -79,7 +79,7 @@ class SessionStore(Protocol):
         """
 
     async def claim(self, session_id: str, *, lease_s: float, known_epoch: int = 0) -> Claim:
-        """Take a session, or renew the lease of one that is held. Either is a use of the session.
+        """Take a session, or renew the lease of one that is held. With a lease it is a use of the session.
 
         Args:
             session_id: the session.

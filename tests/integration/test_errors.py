@@ -1,16 +1,20 @@
-"""Every documented error, provoked once through real gRPC: code, reason, field, retry time."""
+"""Every documented error, provoked once through real gRPC: code, reason, field, retry time.
 
+Those that take more than two calls are provoked where ``ELSEWHERE`` says.
+"""
+
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
-from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
-from grpc_status import rpc_status
 
+from tests.support.refusals import refusal
 from tests.support.serving import serving
-from unrolled.v1 import error_pb2
+from unrolled.v1.error_pb2 import ErrorReason
 from unrolled.v1.generation_pb2 import GenerateRequest, Sampling, ScoreRequest
 from unrolled.v1.generation_pb2_grpc import GenerationServiceStub
 from unrolled.v1.model_pb2 import GetModelRequest
@@ -24,6 +28,41 @@ from unrolled.v1.session_pb2 import (
 from unrolled.v1.session_pb2_grpc import SessionServiceStub
 from unrolled_service.bundle import Bundle
 
+TESTS = Path(__file__).resolve().parents[1]
+ELSEWHERE = {
+    "SESSION_EVICTED": ("integration/test_session_service.py", "test_a_session_that_made_room_says_so"),
+    "SESSION_MOVED": (
+        "system/test_sessions_survive.py",
+        "test_an_owner_that_slept_through_its_lease_has_lost_the_session",
+    ),
+    "PREEMPTED": (
+        "integration/test_session_service.py",
+        "test_who_is_preempted_has_the_text_from_which_the_next_call_goes_on",
+    ),
+    "REWIND_OUT_OF_RANGE": (
+        "integration/test_session_service.py",
+        "test_a_session_does_not_go_further_than_it_was",
+    ),
+    "IDEMPOTENCY_CONFLICT": ("integration/test_session_service.py", "test_a_key_with_other_fields_is_a_conflict"),
+    "SNAPSHOT_INVALID": (
+        "integration/test_session_service.py",
+        "test_what_is_no_snapshot_of_this_server_is_refused",
+    ),
+    "SNAPSHOT_MISMATCH": (
+        "integration/test_session_service.py",
+        "test_what_is_no_snapshot_of_this_server_is_refused",
+    ),
+    "STORE_UNAVAILABLE": (
+        "integration/test_session_service.py",
+        "test_where_the_store_does_not_answer_only_what_needs_it_fails",
+    ),
+    "READER_STALLED": (
+        "integration/test_server.py",
+        "test_a_reader_that_stalls_is_ended_and_its_session_is_where_it_stopped",
+    ),
+    "DRAINING": ("integration/test_server.py", "test_a_drain_ends_what_outlasts_the_grace_time"),
+    "INTERNAL": ("integration/test_server.py", "test_a_defect_shows_an_id_and_nothing_else"),
+}
 NAN, INF = float("nan"), float("inf")
 
 
@@ -49,45 +88,6 @@ def stubs(alphabet: Bundle, dice: Bundle) -> Iterator[Stubs]:
     limits = {"max_tokens": 1000, "max_prompt_tokens": 100, "max_sessions": 3, "max_streams": 1}
     with serving(alphabet, dice, **limits) as server, grpc.insecure_channel(server.address) as channel:
         yield Stubs(GenerationServiceStub(channel), SessionServiceStub(channel), ModelServiceStub(channel))
-
-
-@dataclass
-class Refusal:
-    code: str
-    reason: str
-    field: str
-    text: str
-    retry_after_s: float | None
-
-
-def refusal(call: Callable[[], object]) -> Refusal:
-    """Make a call that must fail; return what the caller can know."""
-    with pytest.raises(grpc.RpcError) as caught:
-        call()
-    status = rpc_status.from_call(caught.value)
-    assert status is not None, caught.value
-    assert status.code == caught.value.code().value[0]
-    found: dict[str, list[object]] = {}
-    for detail in status.details:
-        for kind in (ErrorInfo, BadRequest, RetryInfo):
-            if detail.Is(kind.DESCRIPTOR):
-                message = kind()
-                detail.Unpack(message)
-                found.setdefault(kind.__name__, []).append(message)
-    (info,) = found["ErrorInfo"]
-    assert isinstance(info, ErrorInfo)
-    assert info.domain == "unrolled"
-    value = error_pb2.ErrorReason.DESCRIPTOR.values_by_name[f"ERROR_REASON_{info.reason}"]
-    assert value.GetOptions().Extensions[error_pb2.grpc_code] == status.code  # type: ignore[index]
-    field = ""
-    for bad in found.get("BadRequest", []):
-        assert isinstance(bad, BadRequest)
-        field = bad.field_violations[0].field
-    retry_after_s = None
-    for retry in found.get("RetryInfo", []):
-        assert isinstance(retry, RetryInfo)
-        retry_after_s = retry.retry_delay.ToTimedelta().total_seconds()
-    return Refusal(caught.value.code().name, info.reason, field, status.message, retry_after_s)
 
 
 INVALID: dict[str, tuple[Callable[[Stubs], object], str]] = {
@@ -287,3 +287,11 @@ def test_slots_exhausted(stubs: Stubs) -> None:
     )
     for session_id in made:
         delete(stubs, session_id)
+
+
+def test_every_reason_is_provoked_here_or_elsewhere() -> None:
+    reasons = {name.removeprefix("ERROR_REASON_") for name, number in ErrorReason.items() if number}
+    here = {*re.findall(r'"([A-Z_]{8,})"', Path(__file__).read_text())} - {*ELSEWHERE} & reasons
+    assert here & reasons | {*ELSEWHERE} == reasons
+    for path, test in ELSEWHERE.values():
+        assert f"\ndef {test}(" in (TESTS / path).read_text()

@@ -173,9 +173,10 @@ def test_health_and_the_operators_pages(alphabet: Bundle) -> None:
         with pytest.raises(grpc.RpcError) as caught:
             stub.Check(health_pb2.HealthCheckRequest(service="model/nobody"))
         assert caught.value.code() is grpc.StatusCode.NOT_FOUND
-        for path in ("healthz", "readyz"):
+        for path, text in (("healthz", b"ok\n"), ("readyz", b"ready\n")):
             with urllib.request.urlopen(f"http://{server.metrics_address}/{path}", timeout=5) as page:
                 assert page.status == 200
+                assert page.read() == text
         with pytest.raises(urllib.error.HTTPError, match="404"):
             urllib.request.urlopen(f"http://{server.metrics_address}/secret", timeout=5)
 

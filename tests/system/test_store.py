@@ -296,6 +296,8 @@ def test_a_claim_and_a_lease_keep_a_session_from_expiring(redis: RedisServer) ->
             with redis.connect() as client:
                 client.pexpire("unrolled:{s}", 50_000)
             await store.claim("s", lease_s=0, known_epoch=1)
+            assert time_left_s() <= 50
+            await store.claim("s", lease_s=1, known_epoch=1)
             assert 50 < time_left_s() <= 100
 
     asyncio.run(scenario())

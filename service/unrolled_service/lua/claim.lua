@@ -12,8 +12,10 @@ local epoch, snapshot = tonumber(stored[2]), false
 if not is_ours or stored[2] ~= ARGV[3] then
   epoch, snapshot = epoch + 1, redis.call('HGET', KEYS[1], 'snapshot')
 end
-local life_ms = math.max(tonumber(stored[6]), lease_ms)
 redis.call('HSET', KEYS[1], 'owner', owner, 'epoch', epoch, 'serial', serial, 'lease_until_ms', now_ms + lease_ms)
-redis.call('PEXPIRE', KEYS[1], life_ms)
-redis.call('SET', KEYS[2], 'expired', 'PX', life_ms + tonumber(ARGV[5]))
+if lease_ms > 0 then
+  local life_ms = math.max(tonumber(stored[6]), lease_ms)
+  redis.call('PEXPIRE', KEYS[1], life_ms)
+  redis.call('SET', KEYS[2], 'expired', 'PX', life_ms + tonumber(ARGV[5]))
+end
 return {'done', epoch, tonumber(stored[3]), snapshot}

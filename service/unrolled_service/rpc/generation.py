@@ -1,8 +1,8 @@
 """GenerationService: one call, one row."""
 
 import asyncio
-import copy
 import time
+from functools import partial
 from typing import cast
 
 import grpc
@@ -18,13 +18,14 @@ from unrolled_service.convert import (
     write_finish,
     write_score,
 )
-from unrolled_service.custody import Custody, Keeper
+from unrolled_service.custody import Custody
 from unrolled_service.engine import Engine
 from unrolled_service.errors import ReaderStalled, UnrolledError
+from unrolled_service.keeper import Keeper
 from unrolled_service.metrics import Metrics
 from unrolled_service.outbox import Outbox, split
 from unrolled_service.row import Row
-from unrolled_service.rpc.preemption import preempt
+from unrolled_service.rpc.preemption import preempting
 from unrolled_service.scoring import Score, Scoring
 from unrolled_service.settings import Settings
 from unrolled_service.stream import Finish, Generation
@@ -47,27 +48,29 @@ class GenerationService(GenerationServiceServicer):
         session_id = read_session_id(request.session_id) if request.session_id else None
         model = read_model(request.model)
         worker = await self._custody.hold(session_id) if session_id else self._workers.for_stream()
-        if session_id and not model:
-            model = (await worker.driver.call(worker.engine.session, session_id)).model
-        vocabulary = worker.engine.lane(model).bundle.vocabulary
-        generation = read_generation(request, vocabulary, self._settings)
-        if session_id and request.preempt:
-            await preempt(worker, session_id)
         claim = _Claim(worker, self._custody, session_id)
-        keeper = self._custody.keep(session_id, claim.outbox)
+        keeper = Keeper(self._custody, session_id, claim.outbox, self._settings)
         try:
-            worker.driver.open(claim.open_stream, claim.outbox, model, generation, arrived)
+            if session_id and not model:
+                model = (await worker.driver.call(worker.engine.session, session_id)).model
+            vocabulary = worker.engine.lane(model).bundle.vocabulary
+            generation = read_generation(request, vocabulary, self._settings)
+            if session_id and request.preempt:
+                await preempting(worker, session_id, partial(claim.take_over, model, generation, arrived))
+            else:
+                worker.driver.open(claim.open_stream, claim.outbox, model, generation, arrived)
+            keeper.start()
             await self._relay(claim, keeper, vocabulary, request.max_chunk_tokens, context)
         except asyncio.CancelledError:
-            worker.driver.post(self._abandon, claim, "cancelled")
+            self._abandon(claim, "cancelled")
             claim.save_later()
             raise
         except Exception:
-            worker.driver.post(self._abandon, claim, "error")
-            claim.save_later()
+            self._abandon(claim, "error")
+            await claim.save()
             raise
         finally:
-            keeper.close()
+            keeper.stop()
             claim.outbox.closed.set()
 
     async def Score(self, request: wire.ScoreRequest, _: grpc.aio.ServicerContext) -> wire.ScoreResponse:
@@ -87,8 +90,12 @@ class GenerationService(GenerationServiceServicer):
         return write_score(cast(Score, parcel.finish), request.text, vocabulary)
 
     def _abandon(self, claim: "_Claim", end: str) -> None:
-        """Count a stream that did not finish, and close it. On the engine's thread."""
-        if claim.row is not None and not claim.row.is_finished:
+        """Close a stream that did not finish, and count it."""
+        claim.worker.driver.post(self._close, claim, end)
+        claim.outbox.closed.set()
+
+    def _close(self, claim: "_Claim", end: str) -> None:
+        if claim.row is not None and not claim.row.is_finished:  # on the engine's thread
             self._metrics.count_broken_stream(claim.row.lane, end)
         claim.close()
 
@@ -117,6 +124,7 @@ class GenerationService(GenerationServiceServicer):
                     claim.worker.driver.wake()  # a row that rests may go on
                     if parcel.finish:
                         outbox.delivered = parcel.position
+                        keeper.stop()
                         await claim.settle()
                         await outbox.write(context.write(write_finish(cast(Finish, parcel.finish))), parcel.position)
                         return
@@ -128,8 +136,7 @@ class GenerationService(GenerationServiceServicer):
 def _placed(error: Exception, claim: "_Claim") -> Exception:
     """Return an error that says where the session is left, if there is one."""
     if claim.row is not None and claim.row.session and isinstance(error, UnrolledError):
-        error = copy.copy(error)
-        error.position = claim.outbox.delivered
+        return error.at(claim.outbox.delivered)
     return error
 
 
@@ -158,6 +165,12 @@ class _Claim:
         if self.row is not None:
             self._engine.close(self.row)
 
+    async def take_over(self, model: str, generation: Generation, arrived: float) -> None:
+        """Open a stream in the place of another, which leaves no lease."""
+        if self._session_id:
+            await self._custody.hold(self._session_id)
+        await self.worker.driver.call(self.open_stream, model, generation, arrived)
+
     async def settle(self) -> None:
         """Close the row, and store its session before its caller hears of the end."""
         self.worker.driver.post(self.close)
@@ -165,6 +178,13 @@ class _Claim:
             await self._custody.save(self._session_id)
 
     def save_later(self) -> None:
-        """Store what the stream leaves; where there was none, the session is not this call's to touch."""
-        if self._session_id and self.row is not None:
+        """Store what the stream leaves without waiting for it."""
+        if self._session_id:
             self._custody.save_later(self._session_id)
+
+    async def save(self) -> None:
+        """Store what the stream leaves, before its caller hears of the end; also if the caller goes away."""
+        if self._session_id and self.row is None:
+            await self._custody.release(self._session_id)
+        elif self._session_id:
+            await asyncio.shield(self._custody.save_later(self._session_id))

@@ -22,6 +22,7 @@ from unrolled_service.status import defect_status, refusal_status
 
 _log = logging.getLogger(__name__)
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
+_OWN = "/unrolled."
 _KINDS = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
 
 
@@ -36,9 +37,13 @@ class Guard:
     Args:
         server: where the services go.
         metrics: count the calls.
+
+    Attributes:
+        calls: calls of the server's own services that have not ended; watchers of its health do not count.
     """
 
     def __init__(self, server: grpc.aio.Server, metrics: Metrics) -> None:
+        self.calls = 0
         self._server = server
         self._metrics = metrics
 
@@ -59,7 +64,10 @@ class Guard:
         return wrap(guarded, _lenient(handler.request_deserializer), handler.response_serializer)
 
     def _guard(self, behaviour: Callable[..., Any], method: str) -> Callable[..., Any]:
+        weight = int(method.startswith(_OWN))
+
         async def answer(request: Any, context: grpc.aio.ServicerContext) -> Any:
+            self.calls += weight
             try:
                 _check_form(request)
                 reply = await behaviour(request, context)
@@ -71,8 +79,11 @@ class Guard:
             else:
                 self._metrics.count_rpc(method, "OK")
                 return reply
+            finally:
+                self.calls -= weight
 
         async def stream(request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
+            self.calls += weight
             try:
                 _check_form(request)
                 async for reply in behaviour(request, context):
@@ -84,6 +95,8 @@ class Guard:
                 raise
             else:
                 self._metrics.count_rpc(method, "OK")
+            finally:
+                self.calls -= weight
 
         return stream if inspect.isasyncgenfunction(behaviour) else answer
 

@@ -1,19 +1,35 @@
 """Stops the stream that runs on a session, so that another call may have it. Runs on the event loop."""
 
-from typing import cast
+from collections.abc import Awaitable, Callable
+from typing import TypeVar, cast
 
 from unrolled_service.engine import Engine
-from unrolled_service.errors import Preempted
+from unrolled_service.errors import Preempted, SessionBusy
 from unrolled_service.outbox import Outbox
+from unrolled_service.store import Leased
 from unrolled_service.workers import Worker
 
+_R = TypeVar("_R")
 
-async def preempt(worker: Worker, session_id: str) -> None:
-    """End the stream on a session, if there is one, and wait until the session is left where its caller saw it.
+
+async def preempting(worker: Worker, session_id: str, act: Callable[[], Awaitable[_R]]) -> _R:
+    """End the stream on a session, if there is one, and act on the session as its caller saw it.
 
     Raises:
         SessionNotFound, SessionExpired, SessionEvicted
+        SessionBusy: another server is working on it.
     """
+    while True:
+        await _end_stream(worker, session_id)
+        try:
+            return await act()
+        except Leased:  # by a stream on another server, which is out of reach
+            raise
+        except SessionBusy:  # another call was quicker, and is stopped like the one before
+            continue
+
+
+async def _end_stream(worker: Worker, session_id: str) -> None:
     outbox = await worker.driver.call(_outbox_of, worker.engine, session_id)
     if outbox is not None:
         outbox.end(Preempted())

@@ -20,7 +20,8 @@ from unrolled_service.convert import (
 from unrolled_service.custody import Custody
 from unrolled_service.engine import Engine
 from unrolled_service.idempotency import Idempotency
-from unrolled_service.rpc.preemption import preempt
+from unrolled_service.metrics import Metrics
+from unrolled_service.rpc.preemption import preempting
 from unrolled_service.session import Session, SessionInfo
 from unrolled_service.settings import Settings
 from unrolled_service.snapshot import Content
@@ -30,9 +31,10 @@ from unrolled_service.workers import Workers
 class SessionService(SessionServiceServicer):
     """Serves the sessions of all workers."""
 
-    def __init__(self, workers: Workers, custody: Custody, settings: Settings) -> None:
+    def __init__(self, workers: Workers, custody: Custody, metrics: Metrics, settings: Settings) -> None:
         self._workers = workers
         self._custody = custody
+        self._metrics = metrics
         self._settings = settings
         self._idempotency = Idempotency()
 
@@ -74,12 +76,14 @@ class SessionService(SessionServiceServicer):
         """End a session."""
         session_id = read_session_id(request.session_id)
         expected = read_optional(request, "expected_position")
-        worker = await self._custody.hold(session_id)
-        if request.preempt:
-            await preempt(worker, session_id)
-        await worker.driver.call(worker.engine.check_idle, session_id, expected=expected)
-        await self._custody.delete(session_id)
-        await worker.driver.call(worker.engine.delete_session, session_id, expected=expected)
+        worker = await self._custody.hold(session_id, lease_s=0.0)
+
+        async def end() -> None:
+            await worker.driver.call(worker.engine.check_idle, session_id, expected=expected)
+            await self._custody.delete(session_id)
+            await worker.driver.call(worker.engine.delete_session, session_id, expected=expected)
+
+        await (preempting(worker, session_id, end) if request.preempt else end())
         return wire.DeleteSessionResponse()
 
     async def ForkSession(
@@ -92,6 +96,7 @@ class SessionService(SessionServiceServicer):
         async def make() -> wire.ForkSessionResponse:
             worker = await self._custody.hold(session_id, lease_s=0.0)
             made = await worker.driver.call(_fork, worker.engine, session_id, seeds, expected)
+            self._metrics.count_forks(len(made))
             for each in made:
                 await self._custody.save(each.id)
             return wire.ForkSessionResponse(sessions=map(write_session, made))
@@ -104,10 +109,9 @@ class SessionService(SessionServiceServicer):
         """Take a session back to a position that it had."""
         session_id = read_session_id(request.session_id)
         expected = read_optional(request, "expected_position")
-        worker = await self._custody.hold(session_id)
-        if request.preempt:
-            await preempt(worker, session_id)
-        now = await worker.driver.call(_rewind, worker.engine, session_id, request.position, expected)
+        worker = await self._custody.hold(session_id, lease_s=0.0)
+        rewind = partial(worker.driver.call, _rewind, worker.engine, session_id, request.position, expected)
+        now = await (preempting(worker, session_id, rewind) if request.preempt else rewind())
         await self._custody.save(session_id, rewound=True)
         return wire.RewindSessionResponse(session=write_session(now))
 
@@ -120,6 +124,7 @@ class SessionService(SessionServiceServicer):
         worker = await self._custody.hold(session_id, lease_s=0.0)
         content = await worker.driver.call(worker.engine.take_out_session, session_id, expected=expected)
         snapshot = await asyncio.to_thread(self._custody.sign, content)
+        self._metrics.count_snapshot("export")
         return wire.ExportSnapshotResponse(snapshot=snapshot, position=content.consumed + len(content.pending))
 
     async def ImportSnapshot(
@@ -135,6 +140,7 @@ class SessionService(SessionServiceServicer):
             made = await worker.driver.call(
                 _put_in, worker.engine, content, seed, ttl_s or self._settings.session_ttl_s
             )
+            self._metrics.count_snapshot("import")
             await self._custody.save(made.id)
             return wire.ImportSnapshotResponse(session=write_session(made))
 

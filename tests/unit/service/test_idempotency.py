@@ -196,3 +196,24 @@ def test_replies_may_be_of_any_kind() -> None:
         assert await calls.once("k", REQUEST, fork) == await fork()
 
     asyncio.run(check())
+
+
+def test_a_caller_that_went_away_finds_what_was_made_for_it() -> None:
+    async def check() -> None:
+        calls, maker = Idempotency(Clock()), Maker()
+        maker.may_answer.clear()
+        first = asyncio.create_task(calls.once("k", REQUEST, maker))
+        await asyncio.sleep(0)
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        with pytest.raises(IdempotencyConflict, match="still running"):
+            await calls.once("k", REQUEST, maker)
+        maker.may_answer.set()
+        while not maker.made:
+            await asyncio.sleep(0)
+
+        assert (await calls.once("k", REQUEST, maker)).session.id == "s1"
+        assert maker.made == 1
+
+    asyncio.run(check())
