@@ -40,7 +40,7 @@ SIZE = len(LETTERS)
 SHARPNESS = 2.0
 REACH = 16
 SESSIONS, SLOTS, STREAMS = 5, 3, 3
-AGE_S = 200.0
+AGE_S = 120.0
 EXAMPLES = 2000
 SEEDS = [seed for seed in range(40) if is_clear(seed, 600, size=SIZE, sharpness=SHARPNESS)]
 SAMPLINGS = (
@@ -170,10 +170,9 @@ class SessionMachine(RuleBasedStateMachine):
         slices: int,
         hears: int,
     ) -> None:
-        known = self.pick(who)
+        known = self.look_up(who)
         if known is None:
             return
-        self.touch(known)
         reader = Reader(is_eager=False)
         options: dict[str, Any] = {
             "session_id": known.id,
@@ -235,10 +234,9 @@ class SessionMachine(RuleBasedStateMachine):
 
     @rule(who=whose, given=st.lists(st.none() | seeds, min_size=1, max_size=5))
     def fork(self, who: int, given: list[int | None]) -> None:
-        known = self.pick(who)
+        known = self.look_up(who)
         if known is None:
             return
-        self.touch(known)
         self.use(known)
         if not self.make_room(len(given), sparing=known):
             with pytest.raises(SlotsExhausted):
@@ -251,10 +249,9 @@ class SessionMachine(RuleBasedStateMachine):
     @rule(who=whose, back=st.none() | st.integers(0, 60))
     def rewind(self, who: int, back: int | None) -> None:
         """Go some characters back; None goes to where the kept state is, which is then of no use."""
-        known = self.pick(who)
+        known = self.look_up(who)
         if known is None:
             return
-        self.touch(known)
         if back is None:
             position = self.engine.session(known.id).consumed
         else:
@@ -272,8 +269,7 @@ class SessionMachine(RuleBasedStateMachine):
 
     @rule(who=whose)
     def take_out(self, who: int) -> None:
-        if known := self.pick(who):
-            self.touch(known)
+        if known := self.look_up(who):
             content = self.engine.take_out_session(known.id, expected=len(known.heard))
             assert list(content.pending) == known.heard[content.consumed :]
             counted = [known.heard[: content.consumed].count(token) for token in range(2 * SIZE)]
@@ -306,10 +302,9 @@ class SessionMachine(RuleBasedStateMachine):
 
     @rule(who=whose)
     def delete(self, who: int) -> None:
-        known = self.pick(who)
+        known = self.look_up(who)
         if known is None:
             return
-        self.touch(known)
         if known.talk:
             with pytest.raises(SessionBusy):
                 self.engine.delete_session(known.id)
@@ -319,8 +314,7 @@ class SessionMachine(RuleBasedStateMachine):
 
     @rule(who=whose, off=st.integers(1, 3))
     def expect_another_position(self, who: int, off: int) -> None:
-        if known := self.pick(who):
-            self.touch(known)
+        if known := self.look_up(who):
             elsewhere = len(known.heard) + off
             for call in (
                 lambda: self.engine.rewind_session(known.id, 0, expected=elsewhere),
@@ -335,8 +329,8 @@ class SessionMachine(RuleBasedStateMachine):
 
     @rule(who=whose)
     def pack(self, who: int) -> None:
-        if (known := self.pick(who)) and known.talk is None:
-            self.lane.residency.pack(self.session(known))
+        if (known := self.look_up(who)) and known.talk is None:
+            self.lane.residency.pack(self.engine.session(known.id))
 
     @rule(seconds=st.sampled_from((1.0, 30.0, 60.0)))
     def wait(self, seconds: float) -> None:
@@ -376,8 +370,7 @@ class SessionMachine(RuleBasedStateMachine):
             assert session.slot is not None or not told.is_busy
             assert told.tier is (Tier.PACKED if session.slot is None else Tier.RESIDENT)
             assert self.lane.residency.state_of(session)[0] == session.consumed  # the cell counts its steps
-            assert told.rewindable_from == known.floor or len(known.heard) - told.rewindable_from >= REACH
-            known.floor = told.rewindable_from
+            self.check_floor(known, told.rewindable_from)
 
     def teardown(self) -> None:
         """Let every living session go on, and ask for those that are gone."""
@@ -404,14 +397,21 @@ class SessionMachine(RuleBasedStateMachine):
     def pick(self, who: int) -> Known | None:
         return list(self.known.values())[who % len(self.known)] if self.known else None
 
-    def session(self, known: Known) -> Session:
-        self.touch(known)
-        return self.engine.session(known.id)
-
-    def touch(self, known: Known) -> None:
-        """Foresee that a stream that is over ends when its session is looked up."""
-        if known.talk and known.talk.stream.is_over:
+    def look_up(self, who: int) -> Known | None:
+        """Pick a session and look it up, which ends a stream on it that is over."""
+        known = self.pick(who)
+        if known is None:
+            return None
+        session = self.engine.session(known.id)
+        if known.talk and known.talk.stream.is_closed:
             self.end_talk(known)
+        self.check_floor(known, session.history.start)
+        return self.known.get(known.id)
+
+    def check_floor(self, known: Known, floor: int) -> None:
+        """Let the server forget what lies behind the reach of rewinds, and nothing else."""
+        assert floor == known.floor or len(known.heard) - floor >= REACH
+        known.floor = floor
 
     def end_talk(self, known: Known) -> None:
         known.history, known.talk = known.heard, None
