@@ -11,6 +11,7 @@ import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
+from tests.integration.test_server import metric
 from tests.support.alphabet import greedy_text
 from tests.support.refusals import Refusal, refusal
 from tests.support.serving import serving
@@ -453,6 +454,25 @@ def test_preempting_an_idle_session_is_just_the_call(caller: Caller, session_id:
     assert caller.generate(session_id, preempt=True)[0] == greedy_text(HELLO, 60)[30:]
     assert caller.rewind(session_id, 35, preempt=True).position == 35
     caller.delete(session_id, preempt=True)
+
+
+def test_the_operations_are_counted(server: Server, caller: Caller, session_id: str) -> None:
+    names = [
+        "unrolled_session_forks_total",
+        'unrolled_snapshot_operations_total{operation="export"}',
+        'unrolled_snapshot_operations_total{operation="import"}',
+        'unrolled_sessions{tier="resident"}',
+        'unrolled_sessions{tier="packed"}',
+    ]
+    before = [metric(server, name) for name in names]
+
+    made = [*caller.fork(session_id, count=3), caller.restore(caller.export(session_id).snapshot)]
+    refusal(lambda: caller.fork(session_id, count=65))
+    refusal(lambda: caller.restore(b"x"))
+
+    assert [metric(server, name) - b for name, b in zip(names, before, strict=True)] == [3, 1, 1, 0, 4]
+    for each in made:
+        caller.delete(each.id)
 
 
 def test_a_session_that_made_room_says_so(alphabet: Bundle) -> None:

@@ -109,10 +109,15 @@ class GenerationService(GenerationServiceServicer):
     ) -> None:
         """Write what the outbox gets until the finish; one write at a time."""
         outbox, limit_s = claim.outbox, self._settings.stall_timeout_s
+        is_begun = False
         try:
             with outbox.watch(limit_s):
                 while True:
                     parcel = await outbox.take()
+                    if not is_begun and (parcel.text or parcel.finish):
+                        # By itself: a first message that is interrupted would make gRPC send this twice, and no status.
+                        await context.send_initial_metadata(())
+                        is_begun = True
                     for piece in split(parcel, chunk_tokens):
                         if keeper.is_overdue:
                             await keeper.confirm()
