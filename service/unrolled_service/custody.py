@@ -207,7 +207,7 @@ class Custody:
     async def _write(self, store: SessionStore, worker: Worker, session_id: str, lease_s: float, rewound: bool) -> None:
         taken = await worker.driver.call(_take_out, worker.engine, session_id)
         content, epoch = taken.content, taken.epoch
-        snapshot, position = self.sign(content), content.consumed + len(content.pending)
+        snapshot, position = self.sign(content), content.position
         if taken.is_busy:  # by a stream after the one that this is about
             lease_s = max(lease_s, self._settings.store_lease_s)
 

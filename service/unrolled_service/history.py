@@ -69,6 +69,11 @@ class History:
         return self._anchor.position + 1 if self._anchor.position else 0
 
     @property
+    def anchor(self) -> Checkpoint:
+        """The state that the history begins with."""
+        return self._anchor
+
+    @property
     def state_bytes(self) -> int:
         """Bytes of the states that it keeps."""
         kept = (self._anchor, self._later)

@@ -135,22 +135,31 @@ class Registry:
         self.use(session)
 
     def take_out(self, session: Session) -> Content:
-        """Return everything that a session's text depends on, as of its last delivered position."""
+        """Return everything that a session's text depends on, as of its last delivered position.
+
+        It begins where the session can be rewound to, so that it can be rewound where it is put in.
+        """
         lane = self._lanes[session.model]
-        history = session.history
-        counts = history.counts(session.consumed).astype(np.float32)
+        residency, anchor = lane.residency, session.history.anchor
+        counts = session.history.counts(anchor.position).astype(np.float32)
         size = len(lane.bundle.vocabulary)
+        is_ahead = session.consumed > anchor.position
         return Content(
             host=lane.bundle.host,
             owner="",
             seed=session.seed,
-            consumed=session.consumed,
-            state=lane.residency.state_of(session),
-            pending=(*session.pending, *(session.row.unrecorded() if session.row else ())),
+            consumed=anchor.position,
+            state=residency.initial if anchor.state is None else np.frombuffer(anchor.state, np.float32),
+            pending=(
+                *session.history.since(anchor.position),
+                *(session.row.unrecorded() if session.row else ()),
+            ),
             generated=counts[size:],
             fed=counts[:size],
             ttl_s=session.ttl_s,
             created=session.created,
+            latest_consumed=session.consumed if is_ahead else 0,
+            latest=residency.state_of(session) if is_ahead else None,
         )
 
     def put_in(
@@ -191,6 +200,8 @@ class Registry:
             session_id=session_id,
         )
         session.consumed = content.consumed
+        if content.latest is not None:
+            session.consumed, state = content.latest_consumed, content.latest.tobytes()
         lane.residency.adopt(session, state)
         return session
 
@@ -267,7 +278,7 @@ class Registry:
             history=history,
             ttl_s=self._settings.session_ttl_s if ttl_s is None else ttl_s,
             created=time.time() if created is None else created,
-            ends=now + self._settings.max_session_age_s,
+            ends=now + self._settings.max_session_age_s - (max(0.0, time.time() - created) if created else 0.0),
             expires=now,
         )
         session.use(now)

@@ -21,13 +21,14 @@ class Residency:
         slots: how many sessions can be resident; at least as many as can be busy at once.
 
     Attributes:
+        initial: f32[S], the state at position 0.
         packed_bytes: bytes of the states outside the arena: packed ones, and those to rewind to.
     """
 
     def __init__(self, initial: Floats, slots: int) -> None:
         self.arena = Arena(len(initial), slots)
         self.packed_bytes = 0
-        self._initial = initial
+        self.initial = initial
         self._resting: OrderedDict[Session, None] = OrderedDict()
 
     @property
@@ -49,7 +50,7 @@ class Residency:
         """Return a session's state, f32[S], not to be written to."""
         if session.slot is not None:
             return self.arena.read(session.slot)
-        return self._initial if session.packed is None else np.frombuffer(session.packed, np.float32)
+        return self.initial if session.packed is None else np.frombuffer(session.packed, np.float32)
 
     def bring_in(self, session: Session) -> None:
         """Make a session resident that is about to be used."""
@@ -69,7 +70,7 @@ class Residency:
     def put(self, session: Session, state: bytes | None) -> None:
         """Give one session a state, f32[S] as bytes; None for the zero state."""
         if session.slot is not None:
-            self.arena.write(session.slot, self._initial if state is None else np.frombuffer(state, np.float32))
+            self.arena.write(session.slot, self.initial if state is None else np.frombuffer(state, np.float32))
         else:
             self._drop_packed(session)
             session.packed = state

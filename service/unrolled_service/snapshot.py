@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from unrolled.v1.snapshot_pb2 import HistoryToken, Snapshot
+from unrolled.v1.snapshot_pb2 import Snapshot
 from unrolled_service.envelope import UNREADABLE, seal, unseal
 from unrolled_service.errors import SnapshotInvalid, SnapshotMismatch
 from unrolled_service.keys import Keys
@@ -56,13 +56,15 @@ class Content:
         host: what computed the state; after reading, what is to go on with it.
         owner: whom it belongs to; empty for nobody in particular.
         seed: uint64, seed of its draws where a call gives none.
-        consumed: tokens that the state has taken.
+        consumed: tokens that the state has taken: the earliest position that can be gone back to.
         state: f32[S], every state tensor in the manifest's order, flattened.
         pending: tokens of the history after ``consumed``, oldest first, V added to generated ones.
         generated: f32[V], how often each token of the state was generated.
         fed: f32[V], how often each was fed.
         ttl_s: idle time after which it expires.
         created: seconds since the epoch.
+        latest_consumed: tokens that ``latest`` has taken.
+        latest: f32[S], a later state; None where there is none.
     """
 
     host: Host
@@ -75,6 +77,13 @@ class Content:
     fed: _Floats
     ttl_s: float
     created: float
+    latest_consumed: int = 0
+    latest: _Floats | None = None
+
+    @property
+    def position(self) -> int:
+        """Tokens in the whole history."""
+        return self.consumed + len(self.pending)
 
 
 def encode(content: Content, keys: Keys) -> bytes:
@@ -83,9 +92,8 @@ def encode(content: Content, keys: Keys) -> bytes:
     Raises:
         SnapshotInvalid: nobody could read them: the state is not finite, or it is too large.
     """
-    if not np.isfinite(content.state).all():
+    if not all(np.isfinite(each).all() for each in (content.state, content.latest) if each is not None):
         raise SnapshotInvalid("the session's state has a number that is not finite")
-    size = content.host.vocabulary_size
     inner = Snapshot(
         model=content.host.model,
         model_sha256=content.host.model_sha256,
@@ -95,11 +103,13 @@ def encode(content: Content, keys: Keys) -> bytes:
         seed=content.seed,
         consumed=content.consumed,
         state=content.state.astype("<f4").tobytes(),
-        pending=[HistoryToken(token=token % size, is_generated=token >= size) for token in content.pending],
+        pending=content.pending,
         generated=_pack(content.generated),
         fed=_pack(content.fed),
         ttl_s=content.ttl_s,
         created=content.created,
+        latest_consumed=content.latest_consumed,
+        latest=b"" if content.latest is None else content.latest.astype("<f4").tobytes(),
     ).SerializeToString()
     return seal(inner, keys)
 
@@ -162,9 +172,10 @@ class Opened:
         if not accept_other_numerics:
             _check_numerics(told, host)
         size = host.vocabulary_size
-        if len(told.state) != 4 * host.state_size:
-            raise SnapshotInvalid(f"the state has {len(told.state) // 4} numbers, the bundle's {host.state_size}")
-        if any(each.token >= size for each in told.pending) or max((*told.generated, *told.fed), default=0) >= size:
+        for state in (told.state, told.latest or told.state):
+            if len(state) != 4 * host.state_size:
+                raise SnapshotInvalid(f"a state has {len(state) // 4} numbers, the bundle's {host.state_size}")
+        if max(told.pending, default=0) >= 2 * size or max((*told.generated, *told.fed), default=0) >= size:
             raise SnapshotInvalid("the snapshot has a token outside the bundle's vocabulary")
         return Content(
             host=host,
@@ -172,11 +183,13 @@ class Opened:
             seed=told.seed,
             consumed=told.consumed,
             state=np.frombuffer(told.state, "<f4").astype(np.float32),
-            pending=tuple(each.token + size * each.is_generated for each in told.pending),
+            pending=tuple(told.pending),
             generated=_unpack(told.generated, size),
             fed=_unpack(told.fed, size),
             ttl_s=told.ttl_s,
             created=told.created,
+            latest_consumed=told.latest_consumed,
+            latest=np.frombuffer(told.latest, "<f4").astype(np.float32) if told.latest else None,
         )
 
 
@@ -191,8 +204,16 @@ def _check(snapshot: Snapshot) -> None:
         "does not name its bundle by a sha256": len(snapshot.model_sha256) != _HASH_BYTES,
         "does not name its arithmetic by 32 bytes": len(snapshot.numerics) != _HASH_BYTES,
         "does not name a precision": not snapshot.precision,
-        "has half a number in its state": len(snapshot.state) % 4,
-        "has a number in its state that is not finite": not _is_finite(snapshot.state),
+        "has half a number in its state": len(snapshot.state) % 4 or len(snapshot.latest) % 4,
+        "has a number in its state that is not finite": not (
+            _is_finite(snapshot.state) and _is_finite(snapshot.latest)
+        ),
+        "has a latest state at a position that it had not": (
+            not snapshot.consumed < snapshot.latest_consumed <= snapshot.consumed + len(snapshot.pending)
+            if snapshot.latest
+            else snapshot.latest_consumed
+        ),
+        "has nothing to go on from": snapshot.consumed and not snapshot.pending,
         "has too many pending tokens": len(snapshot.pending) > MAX_PENDING,
         "is at a position too high": snapshot.consumed + len(snapshot.pending) > MAX_POSITION,
         "counts a token too often": max(counts, default=0) > _MAX_COUNT,

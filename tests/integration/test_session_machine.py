@@ -275,7 +275,9 @@ class SessionMachine(RuleBasedStateMachine):
             counted = [known.heard[: content.consumed].count(token) for token in range(2 * SIZE)]
             assert [*content.fed, *content.generated] == counted
             then = Known(known.id, known.seed, list(known.heard), 0, known.ttl_s, 0.0)
-            self.blobs.append(Blob(encode(content, KEYS), then, content.consumed + 1 if content.consumed else 0))
+            floor = self.engine.session(known.id).history.start
+            assert floor == (content.consumed + 1 if content.consumed else 0)
+            self.blobs.append(Blob(encode(content, KEYS), then, floor))
 
     @rule(which=st.integers(0, 100), is_fresh=st.booleans(), seed=st.none() | seeds, under_its_id=st.booleans())
     def put_in(self, which: int, is_fresh: bool, seed: int | None, under_its_id: bool) -> None:

@@ -46,6 +46,8 @@ EXAMPLE = Content(
     fed=count(a=1, b=2),
     ttl_s=600.5,
     created=1_700_000_000.25,
+    latest_consumed=9,
+    latest=np.array([0.5, 2.0**-126, -1.0, 0.0, 0.1], np.float32),
 )
 
 

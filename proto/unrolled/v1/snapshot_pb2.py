@@ -14,7 +14,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aunrolled/v1/snapshot.proto\x12\x0bunrolled.v1\"U\n\x0eSignedSnapshot\x12\x0e\n\x06\x66ormat\x18\x01 \x01(\r\x12\x0e\n\x06key_id\x18\x02 \x01(\t\x12\x10\n\x08snapshot\x18\x03 \x01(\x0c\x12\x11\n\tsignature\x18\x04 \x01(\x0c\"\xa2\x03\n\x08Snapshot\x12\r\n\x05model\x18\x01 \x01(\t\x12\x14\n\x0cmodel_sha256\x18\x02 \x01(\x0c\x12\x11\n\tprecision\x18\x03 \x01(\t\x12\x10\n\x08numerics\x18\x04 \x01(\x0c\x12\r\n\x05owner\x18\x05 \x01(\t\x12\x0c\n\x04seed\x18\x06 \x01(\x04\x12\x10\n\x08\x63onsumed\x18\x07 \x01(\x04\x12\r\n\x05state\x18\x08 \x01(\x0c\x12*\n\x07pending\x18\t \x03(\x0b\x32\x19.unrolled.v1.HistoryToken\x12\x37\n\tgenerated\x18\n \x03(\x0b\x32$.unrolled.v1.Snapshot.GeneratedEntry\x12+\n\x03\x66\x65\x64\x18\x0b \x03(\x0b\x32\x1e.unrolled.v1.Snapshot.FedEntry\x12\r\n\x05ttl_s\x18\x0c \x01(\x01\x12\x0f\n\x07\x63reated\x18\r \x01(\x01\x1a\x30\n\x0eGeneratedEntry\x12\x0b\n\x03key\x18\x01 \x01(\r\x12\r\n\x05value\x18\x02 \x01(\r:\x02\x38\x01\x1a*\n\x08\x46\x65\x64\x45ntry\x12\x0b\n\x03key\x18\x01 \x01(\r\x12\r\n\x05value\x18\x02 \x01(\r:\x02\x38\x01\"3\n\x0cHistoryToken\x12\r\n\x05token\x18\x01 \x01(\r\x12\x14\n\x0cis_generated\x18\x02 \x01(\x08\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aunrolled/v1/snapshot.proto\x12\x0bunrolled.v1\"U\n\x0eSignedSnapshot\x12\x0e\n\x06\x66ormat\x18\x01 \x01(\r\x12\x0e\n\x06key_id\x18\x02 \x01(\t\x12\x10\n\x08snapshot\x18\x03 \x01(\x0c\x12\x11\n\tsignature\x18\x04 \x01(\x0c\"\xb0\x03\n\x08Snapshot\x12\r\n\x05model\x18\x01 \x01(\t\x12\x14\n\x0cmodel_sha256\x18\x02 \x01(\x0c\x12\x11\n\tprecision\x18\x03 \x01(\t\x12\x10\n\x08numerics\x18\x04 \x01(\x0c\x12\r\n\x05owner\x18\x05 \x01(\t\x12\x0c\n\x04seed\x18\x06 \x01(\x04\x12\x10\n\x08\x63onsumed\x18\x07 \x01(\x04\x12\r\n\x05state\x18\x08 \x01(\x0c\x12\x0f\n\x07pending\x18\t \x03(\r\x12\x37\n\tgenerated\x18\n \x03(\x0b\x32$.unrolled.v1.Snapshot.GeneratedEntry\x12+\n\x03\x66\x65\x64\x18\x0b \x03(\x0b\x32\x1e.unrolled.v1.Snapshot.FedEntry\x12\r\n\x05ttl_s\x18\x0c \x01(\x01\x12\x0f\n\x07\x63reated\x18\r \x01(\x01\x12\x17\n\x0flatest_consumed\x18\x0e \x01(\x04\x12\x0e\n\x06latest\x18\x0f \x01(\x0c\x1a\x30\n\x0eGeneratedEntry\x12\x0b\n\x03key\x18\x01 \x01(\r\x12\r\n\x05value\x18\x02 \x01(\r:\x02\x38\x01\x1a*\n\x08\x46\x65\x64\x45ntry\x12\x0b\n\x03key\x18\x01 \x01(\r\x12\r\n\x05value\x18\x02 \x01(\r:\x02\x38\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -28,11 +28,9 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _globals['_SIGNEDSNAPSHOT']._serialized_start=43
   _globals['_SIGNEDSNAPSHOT']._serialized_end=128
   _globals['_SNAPSHOT']._serialized_start=131
-  _globals['_SNAPSHOT']._serialized_end=549
-  _globals['_SNAPSHOT_GENERATEDENTRY']._serialized_start=457
-  _globals['_SNAPSHOT_GENERATEDENTRY']._serialized_end=505
-  _globals['_SNAPSHOT_FEDENTRY']._serialized_start=507
-  _globals['_SNAPSHOT_FEDENTRY']._serialized_end=549
-  _globals['_HISTORYTOKEN']._serialized_start=551
-  _globals['_HISTORYTOKEN']._serialized_end=602
+  _globals['_SNAPSHOT']._serialized_end=563
+  _globals['_SNAPSHOT_GENERATEDENTRY']._serialized_start=471
+  _globals['_SNAPSHOT_GENERATEDENTRY']._serialized_end=519
+  _globals['_SNAPSHOT_FEDENTRY']._serialized_start=521
+  _globals['_SNAPSHOT_FEDENTRY']._serialized_end=563
 # @@protoc_insertion_point(module_scope)

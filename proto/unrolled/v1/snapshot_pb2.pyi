@@ -1,7 +1,7 @@
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Mapping, Optional as _Optional, Union as _Union
+from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Mapping, Optional as _Optional
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
@@ -18,7 +18,7 @@ class SignedSnapshot(_message.Message):
     def __init__(self, format: _Optional[int] = ..., key_id: _Optional[str] = ..., snapshot: _Optional[bytes] = ..., signature: _Optional[bytes] = ...) -> None: ...
 
 class Snapshot(_message.Message):
-    __slots__ = ("model", "model_sha256", "precision", "numerics", "owner", "seed", "consumed", "state", "pending", "generated", "fed", "ttl_s", "created")
+    __slots__ = ("model", "model_sha256", "precision", "numerics", "owner", "seed", "consumed", "state", "pending", "generated", "fed", "ttl_s", "created", "latest_consumed", "latest")
     class GeneratedEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -46,6 +46,8 @@ class Snapshot(_message.Message):
     FED_FIELD_NUMBER: _ClassVar[int]
     TTL_S_FIELD_NUMBER: _ClassVar[int]
     CREATED_FIELD_NUMBER: _ClassVar[int]
+    LATEST_CONSUMED_FIELD_NUMBER: _ClassVar[int]
+    LATEST_FIELD_NUMBER: _ClassVar[int]
     model: str
     model_sha256: bytes
     precision: str
@@ -54,17 +56,11 @@ class Snapshot(_message.Message):
     seed: int
     consumed: int
     state: bytes
-    pending: _containers.RepeatedCompositeFieldContainer[HistoryToken]
+    pending: _containers.RepeatedScalarFieldContainer[int]
     generated: _containers.ScalarMap[int, int]
     fed: _containers.ScalarMap[int, int]
     ttl_s: float
     created: float
-    def __init__(self, model: _Optional[str] = ..., model_sha256: _Optional[bytes] = ..., precision: _Optional[str] = ..., numerics: _Optional[bytes] = ..., owner: _Optional[str] = ..., seed: _Optional[int] = ..., consumed: _Optional[int] = ..., state: _Optional[bytes] = ..., pending: _Optional[_Iterable[_Union[HistoryToken, _Mapping]]] = ..., generated: _Optional[_Mapping[int, int]] = ..., fed: _Optional[_Mapping[int, int]] = ..., ttl_s: _Optional[float] = ..., created: _Optional[float] = ...) -> None: ...
-
-class HistoryToken(_message.Message):
-    __slots__ = ("token", "is_generated")
-    TOKEN_FIELD_NUMBER: _ClassVar[int]
-    IS_GENERATED_FIELD_NUMBER: _ClassVar[int]
-    token: int
-    is_generated: bool
-    def __init__(self, token: _Optional[int] = ..., is_generated: bool = ...) -> None: ...
+    latest_consumed: int
+    latest: bytes
+    def __init__(self, model: _Optional[str] = ..., model_sha256: _Optional[bytes] = ..., precision: _Optional[str] = ..., numerics: _Optional[bytes] = ..., owner: _Optional[str] = ..., seed: _Optional[int] = ..., consumed: _Optional[int] = ..., state: _Optional[bytes] = ..., pending: _Optional[_Iterable[int]] = ..., generated: _Optional[_Mapping[int, int]] = ..., fed: _Optional[_Mapping[int, int]] = ..., ttl_s: _Optional[float] = ..., created: _Optional[float] = ..., latest_consumed: _Optional[int] = ..., latest: _Optional[bytes] = ...) -> None: ...

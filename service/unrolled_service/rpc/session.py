@@ -125,7 +125,7 @@ class SessionService(SessionServiceServicer):
         content = await worker.driver.call(worker.engine.take_out_session, session_id, expected=expected)
         snapshot = await asyncio.to_thread(self._custody.sign, content)
         self._metrics.count_snapshot("export")
-        return wire.ExportSnapshotResponse(snapshot=snapshot, position=content.consumed + len(content.pending))
+        return wire.ExportSnapshotResponse(snapshot=snapshot, position=content.position)
 
     async def ImportSnapshot(
         self, request: wire.ImportSnapshotRequest, _: grpc.aio.ServicerContext

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from tests.support.snapshots import EXAMPLE, FIXTURE, HOST, KEYS, OWNER, check, decode, facts, read_inner, sign
-from unrolled.v1.snapshot_pb2 import HistoryToken, SignedSnapshot, Snapshot
+from unrolled.v1.snapshot_pb2 import SignedSnapshot, Snapshot
 from unrolled_service.envelope import MAX_BYTES
 from unrolled_service.errors import SnapshotInvalid, SnapshotMismatch
 from unrolled_service.keys import Key, Keys
@@ -34,17 +34,21 @@ def contents(draw: st.DrawFn) -> Content:
         state_size=draw(st.integers(1, 40)),
         vocabulary_size=size,
     )
-    generated, fed = (draw(arrays(np.float32, size, elements=st.integers(0, 2**24), fill=st.just(0))) for _ in "gf")
     pending = draw(st.lists(st.integers(0, 2 * size - 1), max_size=20))
+    most = 2**24 if pending else 0
+    generated, fed = (draw(arrays(np.float32, size, elements=st.integers(0, most), fill=st.just(0))) for _ in "gf")
     taken = int(generated.sum(dtype=np.float64) + fed.sum(dtype=np.float64))
+    consumed = draw(st.integers(taken, 2**63 - 1 - len(pending))) if pending else 0
+    numbers = st.floats(width=32, allow_nan=False, allow_infinity=False)
+    ahead = draw(st.integers(0, len(pending)))
     return Content(
         host=host,
         owner=draw(st.text(max_size=20)),
         seed=draw(st.integers(0, 2**64 - 1)),
-        consumed=draw(st.integers(taken, 2**63 - 1 - len(pending))),
-        state=draw(
-            arrays(np.float32, host.state_size, elements=st.floats(width=32, allow_nan=False, allow_infinity=False))
-        ),
+        consumed=consumed,
+        state=draw(arrays(np.float32, host.state_size, elements=numbers)),
+        latest_consumed=consumed + ahead if ahead else 0,
+        latest=draw(arrays(np.float32, host.state_size, elements=numbers)) if ahead else None,
         pending=tuple(pending),
         generated=generated,
         fed=fed,
@@ -65,7 +69,9 @@ def test_the_first_format_is_read_forever() -> None:
 
 
 def test_counts_past_what_float32_adds_up_come_back() -> None:
-    content = replace(EXAMPLE, generated=np.full(SIZE, 2**24, np.float32), consumed=2**24 * SIZE * 3)
+    content = replace(
+        EXAMPLE, generated=np.full(SIZE, 2**24, np.float32), consumed=2**24 * SIZE * 3, latest_consumed=0, latest=None
+    )
     huge = replace(content, generated=np.full(SIZE, 2.0**33, np.float32))
 
     assert facts(decode(encode(content, KEYS))) == facts(content)
@@ -183,6 +189,12 @@ def put(**fields: object) -> Callable[[Snapshot], object]:
     return change
 
 
+def strip(snapshot: Snapshot) -> None:
+    del snapshot.pending[:]
+    put(latest=b"", latest_consumed=0)(snapshot)
+
+
+ALONE = {"latest": b"", "latest_consumed": 0}
 FORGERIES: dict[str, tuple[Callable[[Snapshot], object], str]] = {
     "short sha256": (put(model_sha256=bytes(31)), "by a sha256"),
     "long numerics": (put(numerics=bytes(33)), "arithmetic by 32 bytes"),
@@ -192,16 +204,25 @@ FORGERIES: dict[str, tuple[Callable[[Snapshot], object], str]] = {
     "a number more": (lambda s: put(state=s.state + bytes(4))(s), "has 6 numbers, the bundle's 5"),
     "NaN": (lambda s: set_state(s, np.nan), "not finite"),
     "infinity": (lambda s: set_state(s, -np.inf), "not finite"),
-    "consumed past the end": (put(consumed=2**63), "position too high"),
-    "position past the end": (put(consumed=2**63 - 4), "position too high"),
+    "consumed past the end": (put(consumed=2**63, **ALONE), "position too high"),
+    "position past the end": (put(consumed=2**63 - 4, **ALONE), "position too high"),
     "too many pending": (
-        lambda s: s.pending.extend([HistoryToken(token=1)] * (MAX_PENDING - len(s.pending) + 1)),
+        lambda s: s.pending.extend([1] * (MAX_PENDING - len(s.pending) + 1)),
         "too many pending",
     ),
-    "pending outside": (lambda s: s.pending.add(token=26), "outside the bundle's vocabulary"),
-    "pending that wraps": (lambda s: s.pending.add(token=2**32 - 1, is_generated=True), "outside the bundle's"),
-    "generated outside": (lambda s: put(consumed=99)(s) or s.generated.update({26: 1}), "outside the bundle's"),
-    "fed outside": (lambda s: put(consumed=99)(s) or s.fed.update({2**32 - 1: 1}), "outside the bundle's"),
+    "pending outside": (lambda s: s.pending.append(52), "outside the bundle's vocabulary"),
+    "nothing pending": (strip, "go on from"),
+    "a later state that is shorter": (lambda s: put(latest=s.latest[:-4])(s), "has 4 numbers, the bundle's 5"),
+    "half a number in a later state": (lambda s: put(latest=s.latest[:-1])(s), "half a number"),
+    "NaN in a later state": (lambda s: put(latest=s.state[:-4] + b"\x00\x00\xc0\x7f")(s), "not finite"),
+    "a later state before the first": (put(latest_consumed=7), "position that it had not"),
+    "a later state after the last": (put(latest_consumed=12), "position that it had not"),
+    "a later position without a state": (put(latest=b""), "position that it had not"),
+    "generated outside": (
+        lambda s: put(consumed=99, **ALONE)(s) or s.generated.update({26: 1}),
+        "outside the bundle's",
+    ),
+    "fed outside": (lambda s: put(consumed=99, **ALONE)(s) or s.fed.update({2**32 - 1: 1}), "outside the bundle's"),
     "one count too many": (lambda s: s.generated.update({5: 1}), "more tokens than its state has taken"),
     "a count of 4 billion": (lambda s: s.fed.update({0: 2**32 - 1}), "too often"),
     "no idle time": (put(ttl_s=0.0), "idle time"),
@@ -212,7 +233,6 @@ FORGERIES: dict[str, tuple[Callable[[Snapshot], object], str]] = {
     "made never": (put(created=np.nan), "time of creation"),
     "made in the year 10000": (put(created=253_402_300_800.0), "time of creation"),
     "unknown field": (lambda s: s.MergeFromString(b"\xa0\x06\x01"), "does not know"),
-    "unknown field of a token": (lambda s: s.MergeFromString(b"\x4a\x02\x50\x01"), "does not know"),
 }
 
 
