@@ -90,6 +90,18 @@ def test_a_stream_alone_gets_its_first_token_at_once() -> None:
     assert steps(scheduler, begun(make_stream())) == 64
 
 
+def test_a_slice_ends_with_the_first_tokens_that_it_brings() -> None:
+    scheduler = learn(make_scheduler(), 2, 0.0005, overhead_s=1.0)
+    old = begun(make_stream())
+
+    assert steps(scheduler, old, old) == 20
+    assert steps(scheduler, old, make_stream(prompt=16)) == 16
+    assert steps(scheduler, make_stream(prompt=11), make_stream(prompt=16)) == 16
+    assert steps(scheduler, old, make_stream(prompt=10)) == 10
+    assert steps(scheduler, old, make_stream(prompt=9)) == 20
+    assert steps(scheduler, old, make_stream(prompt=21)) == 20
+
+
 def test_a_caller_in_a_hurry_gets_short_slices() -> None:
     scheduler = learn(make_scheduler(), 1, 0.00025, overhead_s=1.0)
 
