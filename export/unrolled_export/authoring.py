@@ -20,7 +20,6 @@ from unrolled_export.bundle import check_place, digest, write_bundle
 from unrolled_export.golden import record_golden
 from unrolled_export.graph import attach_metadata, to_bytes, trace_cell
 from unrolled_export.manifest import (
-    CELL_FILE,
     FORMAT,
     GOLDEN_FILE,
     MANIFEST_FILE,
@@ -32,6 +31,7 @@ from unrolled_export.manifest import (
 )
 from unrolled_export.parity import Reading, check_logits, check_tokens, stepped
 from unrolled_export.replay import Cell
+from unrolled_export.shape import CELL_FILE
 from unrolled_export.variant import Recipe, make_form
 
 CARD_FILE = "README.md"

@@ -61,7 +61,7 @@ def test_hello_is_learned(hello_bundles: dict[str, Path], cell: str) -> None:
 def test_golden_run_keeps_its_margin(hello_bundles: dict[str, Path], cell: str) -> None:
     bundle = hello_bundles[cell]
     manifest = parse_manifest((bundle / "manifest.json").read_bytes())
-    golden = parse_golden((bundle / "golden.json").read_bytes(), len(manifest.vocabulary))
+    golden = parse_golden((bundle / "golden.json").read_bytes(), manifest)
     assert golden.margin >= 1e-5
     assert len(golden.greedy) == len(golden.sampled) == 200
     runtime = Cell((bundle / "cell.onnx").read_bytes(), manifest.states)

@@ -353,7 +353,7 @@ def test_variant_of_the_wrong_name_is_refused(verse_bundle: Path, change: dict[s
 
 def test_golden_run_withstands_other_rounding(verse_bundle: Path) -> None:
     manifest = parse_manifest((verse_bundle / "manifest.json").read_bytes())
-    golden = parse_golden((verse_bundle / "golden.int8.json").read_bytes(), len(manifest.vocabulary))
+    golden = parse_golden((verse_bundle / "golden.int8.json").read_bytes(), manifest)
     _, int8 = _cells(verse_bundle)
     tokens = np.array([*golden.prompt, *golden.greedy], np.int64)
     generator, state = np.random.default_rng(99), int8.zero_state(4)
