@@ -18,6 +18,8 @@ NAMES = {
     "rnn": "Elman network (tanh)",
     "gru": "gated recurrent unit (GRU)",
     "lstm": "long short-term memory (LSTM)",
+    "mingru": "minimal gated recurrent unit (minGRU)",
+    "minlstm": "minimal long short-term memory (minLSTM)",
 }
 
 CARD = """\

@@ -42,8 +42,8 @@ def _choose(player: Player) -> tuple[str, Grade]:
     if player.manifest.task in {TASK_GENERATE, TASK_TRANSDUCE}:
         return ("exact", _are_equal) if player.is_token else ("absolute_error", _absolute)
     if modality(player.manifest.output) == MODALITY_LABEL:
-        return "accuracy", lambda given, wanted: (given.argmax(axis=1) == wanted).astype(np.float64)
-    return "squared_error", lambda given, wanted: ((given - wanted) ** 2).mean(axis=1, dtype=np.float64)
+        return "accuracy", _is_likeliest
+    return "squared_error", _squared
 
 
 def _answer(player: Player, example: Example) -> NDArray[Any]:
@@ -58,5 +58,13 @@ def _are_equal(given: NDArray[Any], wanted: NDArray[Any]) -> NDArray[np.float64]
     return np.array([np.array_equal(given, wanted)], np.float64)
 
 
+def _is_likeliest(given: NDArray[Any], wanted: NDArray[Any]) -> NDArray[np.float64]:
+    return np.equal(given.argmax(axis=1), wanted).astype(np.float64)
+
+
 def _absolute(given: NDArray[Any], wanted: NDArray[Any]) -> NDArray[np.float64]:
-    return np.abs(given - wanted).mean(axis=1, dtype=np.float64)
+    return np.mean(np.abs(given - wanted), axis=1, dtype=np.float64)
+
+
+def _squared(given: NDArray[Any], wanted: NDArray[Any]) -> NDArray[np.float64]:
+    return np.mean(np.square(given - wanted), axis=1, dtype=np.float64)

@@ -25,7 +25,7 @@ from unrolled_export.model import CharacterModel
 from unrolled_export.publication import publish
 from unrolled_export.reference import choose, uniform
 from unrolled_export.replay import GREEDY, Cell, generate
-from unrolled_export.step import CharacterStep
+from unrolled_export.step import RecurrentStep
 from unrolled_export.verification import verify_bundle
 
 COMMAND = "from unrolled_export.cli import export; export()"
@@ -121,7 +121,7 @@ def test_graph_tells_nothing_of_the_machine(hello_bundles: dict[str, Path]) -> N
 def test_graph_is_lean(cell: str, nodes: dict[str, int]) -> None:
     config = ModelConfig(cell=cell, layers=2, hidden=4)  # type: ignore[arg-type]
     states = [State(input=name, output=f"new_{name}", shape=[4]) for name in config.state_names]
-    graph = trace_cell(CharacterStep(CharacterModel(config, 3)), states, 3).graph
+    graph = trace_cell(RecurrentStep(CharacterModel(config, 3)), states, 3).graph
     assert Counter(node.op_type for node in graph.node) == nodes
 
 

@@ -33,7 +33,7 @@ from unrolled_export.manifest import parse_golden, parse_manifest
 from unrolled_export.model import CharacterModel
 from unrolled_export.quantisation import quantise_cell, quantise_columns
 from unrolled_export.replay import GREEDY, Cell, generate
-from unrolled_export.step import CharacterStep
+from unrolled_export.step import RecurrentStep
 from unrolled_export.trained import KIND, read_trained
 from unrolled_export.variant import Recipe, Text, make_form, measure
 from unrolled_export.verification import verify_bundle
@@ -84,7 +84,7 @@ def _trace(model: CharacterModel) -> tuple[onnx.ModelProto, list[State]]:
     states = [
         State(input=name, output=f"new_{name}", dtype="float32", shape=shape) for name in model.config.state_names
     ]
-    return trace_cell(CharacterStep(model), states, model.vocabulary_size), states
+    return trace_cell(RecurrentStep(model), states, model.vocabulary_size), states
 
 
 def _quantise(cell: onnx.ModelProto, states: list[State]) -> onnx.ModelProto:
@@ -371,7 +371,7 @@ def test_own_cell_has_a_variant(tmp_path: Path) -> None:
     state = State(input="h0", output="new_h0", dtype="float32", shape=[8])
     recipe = Recipe("int8", lambda graph: quantise_cell(graph, [state]), Text(np.arange(50) % 3, "abc"))
     manifest = export_cell(
-        CharacterStep(model),
+        RecurrentStep(model),
         states=[state],
         vocabulary=list("abc"),
         name="own",

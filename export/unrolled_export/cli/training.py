@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from unrolled_export.corpus import Corpus
     from unrolled_export.run import Run
 
+CELLS = ["rnn", "gru", "lstm", "mingru", "minlstm"]
 PROBABILITY = click.FloatRange(0, 1, max_open=True)
 TEXT_DEFAULTS: dict[str, Any] = {
     "hidden": 32,
@@ -35,7 +36,7 @@ TEXT_DEFAULTS: dict[str, Any] = {
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder of the run.",
 )
-@click.option("--cell", type=click.Choice(["rnn", "gru", "lstm"]), default="lstm", show_default=True)
+@click.option("--cell", type=click.Choice(CELLS), default="lstm", show_default=True)
 @click.option("--layers", type=click.IntRange(1, 16), default=2, show_default=True)
 @click.option("--hidden", type=click.IntRange(1, 8192), default=256, show_default=True, help="Units of a layer.")
 @click.option(
@@ -98,6 +99,8 @@ def train(context: click.Context, /, **options: Any) -> None:
     """
     if (options["textfile"] is None) == (options["text"] is None):
         raise click.UsageError("give either TEXTFILE or --text")
+    if options["weight_dropout"] and options["cell"] in {"mingru", "minlstm"}:
+        raise click.UsageError(f"--weight-dropout does not go with {options['cell']}: it has no recurrent weights")
     command = _command_line(context)
     if options["text"] is not None:
         _make_small(context, options)
