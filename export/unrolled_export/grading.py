@@ -59,12 +59,15 @@ def _are_equal(given: NDArray[Any], wanted: NDArray[Any]) -> NDArray[np.float64]
 
 
 def _is_likeliest(given: NDArray[Any], wanted: NDArray[Any]) -> NDArray[np.float64]:
-    return np.equal(given.argmax(axis=1), wanted).astype(np.float64)
+    right: NDArray[np.float64] = (given.argmax(axis=1) == wanted).astype(np.float64)
+    return right
 
 
 def _absolute(given: NDArray[Any], wanted: NDArray[Any]) -> NDArray[np.float64]:
-    return np.mean(np.abs(given - wanted), axis=1, dtype=np.float64)
+    errors: NDArray[np.float64] = np.abs(given - wanted).mean(axis=1, dtype=np.float64)
+    return errors
 
 
 def _squared(given: NDArray[Any], wanted: NDArray[Any]) -> NDArray[np.float64]:
-    return np.mean(np.square(given - wanted), axis=1, dtype=np.float64)
+    errors: NDArray[np.float64] = ((given - wanted) ** 2).mean(axis=1, dtype=np.float64)
+    return errors

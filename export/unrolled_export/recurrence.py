@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 from unrolled_export.config import ModelConfig
-from unrolled_export.minimal import MinimalKind, MinimalRecurrence
+from unrolled_export.minimal import MinimalRecurrence
 
 Carried = tuple[Tensor, ...]
 """What one chunk hands to the next: `(h,)` or `(h, c)`, each f32 `[layers, S, H]`."""
@@ -19,9 +17,8 @@ Recurrence = nn.RNNBase | MinimalRecurrence
 def build_recurrence(config: ModelConfig, width: int) -> Recurrence:
     """Make the layers, with inputs of `width` numbers."""
     between = config.dropout if config.layers > 1 else 0.0
-    if config.cell in {"mingru", "minlstm"}:
-        kind = cast(MinimalKind, config.cell)
-        return MinimalRecurrence(kind, width, config.hidden, config.layers, dropout=between)
+    if config.cell == "mingru" or config.cell == "minlstm":  # noqa: PLR1714 (mypy narrows no set)
+        return MinimalRecurrence(config.cell, width, config.hidden, config.layers, dropout=between)
     make = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}[config.cell]
     made: nn.RNNBase = make(width, config.hidden, config.layers, dropout=between)
     return made

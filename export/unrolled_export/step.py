@@ -31,7 +31,7 @@ class RecurrentStep(nn.Module):
         self.decoder = None if decoder is None else Projection(decoder.weight, decoder.bias)
         self.is_share = model.is_share
         self.table: nn.Parameter | None = None
-        self.first: Projection | None = None
+        self.first: nn.Module = nn.Identity()
         with torch.no_grad():
             columns, bias = layers[0].weight_ih.t(), kind.input_bias(layers[0])
             if model.reads_tokens:
@@ -46,7 +46,7 @@ class RecurrentStep(nn.Module):
         Returns:
             The answer f32 `[B, O]`, unless the model is an encoder, then the new states in the same order.
         """
-        hidden = functional.embedding(given, self.table) if self.first is None else self.first(given)
+        hidden = self.first(given) if self.table is None else functional.embedding(given, self.table)
         after = list[Tensor]()
         for layer, cell in enumerate(self.cells):
             projected = self.inputs[layer - 1](hidden) if layer else hidden
