@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from unrolled_export.bptt import Batch
 from unrolled_export.config import ModelConfig
 from unrolled_export.errors import TrainingError
-from unrolled_export.fitting import Fitted
+from unrolled_export.lesson import Pupil
 from unrolled_export.model import SequenceModel
 from unrolled_export.recurrence import Carried
 from unrolled_export.step import RecurrentStep
@@ -42,7 +42,7 @@ class Bridge(nn.Module):
         return states
 
 
-class Ensemble(Fitted):
+class Ensemble(Pupil):
     """Read batches of one shape.
 
     Args:
@@ -60,7 +60,7 @@ class Ensemble(Fitted):
         is_same = is_same and (encoder is None or encoder.config.hidden == cell.config.hidden)
         self.bridge = None if encoder is None or is_same else Bridge(encoder.config, cell.config)
 
-    def begin(self, batch: Batch) -> Carried:
+    def begin(self, batch: Batch, /) -> Carried:
         """Make the state from which a batch is read.
 
         Raises:

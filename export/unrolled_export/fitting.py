@@ -64,7 +64,7 @@ class Round:
 class Fitted(nn.Module):
     """What can be fitted: it begins a batch, then reads it."""
 
-    def begin(self, batch: Batch) -> Carried:
+    def begin(self, batch: Batch, /) -> Carried:
         """Make the state from which a batch is read."""
         raise NotImplementedError
 

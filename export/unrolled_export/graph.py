@@ -68,7 +68,7 @@ def trace(module: nn.Module, signature: Signature) -> onnx.ModelProto:
                 _Flat(module).eval(),
                 tuple(examples),
                 dynamo=True,
-                dynamic_shapes=({0: batch}, tuple({0: batch} for _ in examples[1:])),
+                dynamic_shapes=({0: batch}, tuple({0: batch} for _ in examples[1:]))[: len(examples)],
                 input_names=list(signature.inputs),
                 output_names=list(signature.outputs),
                 opset_version=OPSET,

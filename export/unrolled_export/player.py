@@ -76,7 +76,8 @@ class Player:
             _, context = self._encoder.step(row, context)
         if self._bridge is None:
             return context
-        return dict(zip(self._states, self._bridge.run(self._states, context), strict=True))
+        given = {state.output: context[state.input] for state in self.manifest.encoder.states}
+        return dict(zip(self._states, self._bridge.run(self._states, given), strict=True))
 
     def read(self, feed: Feed) -> Floats:
         """Give the output after each input, f32 `[T, B, O]`."""

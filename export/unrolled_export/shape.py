@@ -68,7 +68,7 @@ def describe_graphs(manifest: Manifest) -> dict[str, Signature]:
         takes = _takes(encoder.input)
         graphs[ENCODER_FILE] = Signature(takes | _extents(encoder.states), _new_extents(encoder.states))
         if encoder.has_bridge:
-            graphs[BRIDGE_FILE] = Signature(_extents(encoder.states), initial)
+            graphs[BRIDGE_FILE] = Signature(_new_extents(encoder.states), initial)
     return graphs
 
 
@@ -171,6 +171,8 @@ def _encoder_faults(manifest: Manifest) -> Iterator[str]:
     yield from _state_faults(encoder.states, True)
     if modality(encoder.input) == MODALITY_LABEL:
         yield "encoder.input is a label, which no cell takes"
+    if encoder.has_bridge and {state.output for state in encoder.states} & {state.input for state in manifest.states}:
+        yield "a state that the encoder gives is named like one that the decoder takes"
     if not encoder.has_bridge and _extents(encoder.states) != _extents(manifest.states):
         yield "the decoder's states are not the encoder's, and there is no bridge"
 
