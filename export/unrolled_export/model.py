@@ -93,5 +93,7 @@ class SequenceModel(nn.Module):
 class CharacterModel(SequenceModel):
     """Predict the next character at every step of a sequence."""
 
+    decoder: nn.Linear
+
     def __init__(self, config: ModelConfig, vocabulary_size: int) -> None:
         super().__init__(config, vocabulary_size, vocabulary_size, reads_tokens=True)

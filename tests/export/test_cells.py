@@ -75,5 +75,7 @@ def test_scan_over_time_equals_the_step_repeated(cell: CellKind, start: float) -
             given.append(answer)
     torch.testing.assert_close(torch.stack(given), wanted, atol=1e-3, rtol=1e-4)
     torch.testing.assert_close(torch.stack(carried), after[0], atol=1e-4, rtol=1e-4)
-    (wanted,) = torch.autograd.grad(model(inputs, (torch.zeros(2, 4, 6),))[0].sum(), model.recurrence.weight_ih_l0)
+    (wanted,) = torch.autograd.grad(
+        model(inputs, (torch.zeros(2, 4, 6),))[0].sum(), model.recurrence.get_parameter("weight_ih_l0")
+    )
     assert wanted.isfinite().all()

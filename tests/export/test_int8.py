@@ -84,7 +84,7 @@ def _trace(model: CharacterModel) -> tuple[onnx.ModelProto, list[State]]:
     states = [
         State(input=name, output=f"new_{name}", dtype="float32", shape=shape) for name in model.config.state_names
     ]
-    return trace_cell(RecurrentStep(model), states, model.vocabulary_size), states
+    return trace_cell(RecurrentStep(model), states, model.width), states
 
 
 def _quantise(cell: onnx.ModelProto, states: list[State]) -> onnx.ModelProto:
