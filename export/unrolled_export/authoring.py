@@ -1,4 +1,4 @@
-"""A bundle from an author's own modules: the one way by which bundles come into being.
+"""A bundle of plain generation from an author's own cell. Other shapes are `composition`'s.
 
 1. The module is traced as one time step and cleaned to a reproducible graph.
 2. The graph in onnxruntime is compared with the module, and with any other oracle.
@@ -13,39 +13,28 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-import onnx
-from google.protobuf.message import Message
 from torch import nn
 
-from unrolled.v1.bundle_pb2 import TASK_GENERATE, Architecture, Evaluation, Examples, Golden, Manifest, State
-from unrolled_export.agreement import FeedReading, check_agreement, stepped_together
-from unrolled_export.bundle import check_place, digest, write_bundle
-from unrolled_export.errors import CellError
+from unrolled.v1.bundle_pb2 import TASK_GENERATE, Architecture, Evaluation, Golden, Manifest, State
+from unrolled_export.bundle import check_place, write_bundle
 from unrolled_export.golden import record_golden
-from unrolled_export.graph import attach_metadata, to_bytes, trace, trace_cell
+from unrolled_export.graph import trace_cell
 from unrolled_export.manifest import (
-    EXAMPLES_FILE,
     FORMAT,
     GOLDEN_FILE,
     MANIFEST_FILE,
-    METADATA_KEY,
     check_name,
     parse_manifest,
-    to_compact_json,
     to_pretty_json,
 )
 from unrolled_export.parity import Reading, check_logits, check_tokens, stepped
-from unrolled_export.player import Player
 from unrolled_export.replay import Cell
-from unrolled_export.runs import record_runs
-from unrolled_export.shape import CELL_FILE, describe_graphs
+from unrolled_export.sealing import CARD_FILE, seal, to_bytes
+from unrolled_export.shape import CELL_FILE
 from unrolled_export.variant import Recipe, make_form
 
-CARD_FILE = "README.md"
 CardWriter = Callable[[Manifest, Golden, Cell, Mapping[str, int]], str]
 """Writes the model card from the manifest, the golden run, the cell and the sizes of the bundle's files in bytes."""
-ShapeCardWriter = Callable[[Manifest, Mapping[str, int]], str]
-"""Writes the model card from the manifest and the sizes of the bundle's files in bytes."""
 
 
 def export_cell(
@@ -100,7 +89,7 @@ def export_cell(
         name=name,
         task=TASK_GENERATE,
         description=description,
-        architecture=architecture or _count(module),
+        architecture=architecture or count_parameters(module),
         vocabulary=vocabulary,
         states=states,
         evaluation=evaluation,
@@ -124,98 +113,13 @@ def export_cell(
     return manifest
 
 
-def export_shape(
-    modules: Mapping[str, nn.Module],
-    manifest: Manifest,
-    examples: Examples,
-    *,
-    name: str,
-    output: Path,
-    oracles: Mapping[str, FeedReading] | None = None,
-    write_card: ShapeCardWriter | None = None,
-    extra_files: Mapping[str, bytes] | None = None,
-    force: bool = False,
-) -> Manifest:
-    """Write the bundle of any shape but plain generation.
-
-    Args:
-        modules: by the file that each one becomes, a pure function of the tensors that `shape.describe_graphs`
-            names, in their order: "cell.onnx", and as the manifest asks "condition.onnx", "encoder.onnx",
-            "bridge.onnx".
-        manifest: task, ports, states and what else describes the shape; not changed.
-        examples: held-out items, at least one: the golden runs are made of the first, and whoever has the bundle
-            can measure it on all.
-        name: what callers will ask for.
-        output: the bundle's folder, made here.
-        oracles: further implementations to compare with, by the name an error should give them.
-        write_card: writes README.md; a short card where omitted.
-        extra_files: files beside the bundle's own, outside its identity.
-        force: replace a bundle that is there.
-
-    Returns:
-        The manifest as written.
-
-    Raises:
-        CellError: a module does not keep the contract or does not export to the same numbers.
-        BundleError: the manifest, the name or the place will not do.
-        OSError: the folder cannot be written.
-    """
-    check_name(name)
-    check_place(output, force=force)
-    whole = Manifest()
-    whole.CopyFrom(manifest)
-    whole.format, whole.name = FORMAT, name
-    if not whole.HasField("architecture"):
-        whole.architecture.CopyFrom(_count(modules[CELL_FILE]))
-    graphs = trace_shape(modules, whole)
-    player = Player(whole, {file: to_bytes(graph) for file, graph in graphs.items()})
-    check_agreement(player, {"the modules": stepped_together(modules, whole), **(oracles or {})})
-    runs: dict[str, Message] = {GOLDEN_FILE: record_runs(player, examples.examples), EXAMPLES_FILE: examples}
-    files = seal(whole, graphs, runs)
-    card = (write_card or _shape_card)(whole, {file: len(data) for file, data in files.items()})
-    files |= {MANIFEST_FILE: to_pretty_json(whole), CARD_FILE: card.encode(), **(extra_files or {})}
-    write_bundle(output, files, force=force)
-    return whole
-
-
-def trace_shape(modules: Mapping[str, nn.Module], manifest: Manifest) -> dict[str, onnx.ModelProto]:
-    """Export every module of a shape.
-
-    Raises:
-        CellError: one is missing, or gives other tensors than the manifest says.
-        BundleError: the manifest's fields do not go together.
-    """
-    parse_manifest(to_pretty_json(manifest))
-    signatures = describe_graphs(manifest)
-    if set(modules) != set(signatures):
-        raise CellError(f"the manifest asks for {', '.join(signatures)}; there are {', '.join(modules)}")
-    return {file: trace(modules[file].eval(), signature) for file, signature in signatures.items()}
-
-
-def seal(
-    manifest: Manifest, graphs: Mapping[str, onnx.ModelProto], messages: Mapping[str, Message]
-) -> dict[str, bytes]:
-    """Put the manifest into the graphs' metadata, and the digests of all files into the manifest; give the files."""
-    for model in graphs.values():
-        attach_metadata(model, {METADATA_KEY: to_compact_json(manifest)})
-    files = {file: to_bytes(model) for file, model in graphs.items()}
-    files |= {file: to_pretty_json(message) for file, message in messages.items()}
-    parse_manifest(to_pretty_json(manifest))
-    for file, data in files.items():
-        manifest.files[file] = digest(data)
-    return files
-
-
-def _count(module: nn.Module) -> Architecture:
+def count_parameters(module: nn.Module) -> Architecture:
+    """Describe a module by its name and its size."""
     return Architecture(
         cell=type(module).__name__.lower(), parameters=sum(weight.numel() for weight in module.parameters())
     )
 
 
-def _shape_card(manifest: Manifest, sizes: Mapping[str, int]) -> str:
-    return _short_card(manifest, None, None, sizes)
-
-
-def _short_card(manifest: Manifest, _golden: Golden | None, _cell: Cell | None, sizes: Mapping[str, int]) -> str:
+def _short_card(manifest: Manifest, _golden: Golden, _cell: Cell, sizes: Mapping[str, int]) -> str:
     lines = "".join(f"- {file}: {sizes[file]:,} bytes\n" for file in sorted(sizes) if file.endswith(".onnx"))
     return f"# {manifest.name}\n\n{manifest.description}\n\n{lines}"

@@ -23,19 +23,19 @@ from torch import Tensor
 
 from unrolled.v1.bundle_pb2 import Architecture, Evaluation, Figure, Manifest
 from unrolled_export.agreement import FeedReading
-from unrolled_export.authoring import export_shape, trace_shape
 from unrolled_export.bptt import Batch
 from unrolled_export.checkpoint import FORMAT, read_tensors, write_tensors
+from unrolled_export.composition import export_shape, trace_shape
 from unrolled_export.errors import CheckpointError
 from unrolled_export.files import write_atomically
 from unrolled_export.fitting import Round, fit
-from unrolled_export.graph import to_bytes
 from unrolled_export.lesson import Lesson, Pupil, Settings
 from unrolled_export.manifest import FORMAT as BUNDLE_FORMAT
 from unrolled_export.player import Feed, Player
 from unrolled_export.plot import draw_losses
 from unrolled_export.recipes import RECIPES
 from unrolled_export.reference import Floats
+from unrolled_export.sealing import to_bytes
 from unrolled_export.trained import FILE_NAME
 
 KIND = "unrolled.course"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import onnx
@@ -79,26 +79,6 @@ def trace(module: nn.Module, signature: Signature) -> onnx.ModelProto:
     if program is None:
         raise CellError("the cell cannot be exported")
     return _clean(program.model_proto)
-
-
-def attach_metadata(model: onnx.ModelProto, entries: Mapping[str, str]) -> None:
-    """Replace the metadata of `model` by `entries`, sorted by key."""
-    del model.metadata_props[:]
-    for key, value in sorted(entries.items()):
-        model.metadata_props.add(key=key, value=value)
-
-
-def to_bytes(model: onnx.ModelProto) -> bytes:
-    """Serialise the same way every time.
-
-    Raises:
-        CellError: the graph is not valid ONNX.
-    """
-    try:
-        onnx.checker.check_model(model, full_check=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise CellError(f"the exported graph is not valid: {error}") from error
-    return model.SerializeToString(deterministic=True)
 
 
 @contextmanager

@@ -62,6 +62,19 @@ def draw_losses(curves: Mapping[str, Sequence[float]], title: str, label: str, m
     return _to_png(figure)
 
 
+def draw_lags(curves: Mapping[str, Sequence[float]], title: str) -> bytes:
+    """Draw norms of gradients by lag, from 1, on a logarithmic axis, the first curve in front, as a PNG."""
+    figure, axes = _begin(title)
+    for place, (name, norms) in enumerate(curves.items()):
+        shown = [norm if norm > 0 else math.nan for norm in norms]
+        axes.plot(range(1, len(norms) + 1), shown, linewidth=1.5 if place else 3, label=name, zorder=2 if place else 3)
+    axes.set_yscale("log")
+    axes.set_xlabel("lag in steps")
+    axes.set_ylabel("norm of dL/dh")
+    axes.legend(frameon=False, fontsize="small")
+    return _to_png(figure)
+
+
 def draw_sheet(images: NDArray[np.float32], names: Sequence[str]) -> bytes:
     """Draw images f32 `[rows, columns, H, W]`, 0 to 1, a name above each column, as a PNG."""
     rows, columns = images.shape[:2]

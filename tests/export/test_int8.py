@@ -27,12 +27,13 @@ from unrolled_export.cli import export, train
 from unrolled_export.config import CELL_KINDS, CellKind, ModelConfig
 from unrolled_export.errors import CellError
 from unrolled_export.golden import record_golden
-from unrolled_export.graph import to_bytes, trace_cell
+from unrolled_export.graph import trace_cell
 from unrolled_export.held_out import choose_text
 from unrolled_export.manifest import parse_golden, parse_manifest
 from unrolled_export.model import CharacterModel
 from unrolled_export.quantisation import quantise_cell, quantise_columns
 from unrolled_export.replay import GREEDY, Cell, generate
+from unrolled_export.sealing import to_bytes
 from unrolled_export.step import RecurrentStep
 from unrolled_export.trained import KIND, read_trained
 from unrolled_export.variant import Recipe, Text, make_form, measure

@@ -32,8 +32,8 @@ from unrolled.v1.bundle_pb2 import (
     Vector,
 )
 from unrolled_export.agreement import check_agreement
-from unrolled_export.authoring import export_shape
 from unrolled_export.cli import export
+from unrolled_export.composition import export_shape
 from unrolled_export.config import CellKind
 from unrolled_export.course import Course, play, prepare_lesson, read_with, write_course
 from unrolled_export.errors import BundleError, CellError
