@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unrolled.v1.bundle_pb2 import Architecture, Evaluation, Figure, Manifest
+from unrolled.v1.bundle_pb2 import Architecture, Evaluation, Examples, Figure, Manifest
 from unrolled_export.agreement import FeedReading
 from unrolled_export.bptt import Batch
 from unrolled_export.checkpoint import FORMAT, read_tensors, write_tensors
@@ -39,6 +39,7 @@ from unrolled_export.sealing import to_bytes
 from unrolled_export.trained import FILE_NAME
 
 KIND = "unrolled.course"
+KEPT_EXAMPLES = 100
 CARD = """\
 # {name}
 
@@ -206,10 +207,11 @@ def publish_course(
             pictures="".join(f"\n![{file}]({file})\n" for file in pictures if file.endswith(".png")),
         )
 
+    kept = Examples(dataset=lesson.examples.dataset, examples=lesson.examples.examples[:KEPT_EXAMPLES])
     return export_shape(
         lesson.model.steps(),
         manifest,
-        lesson.examples,
+        kept,
         name=name,
         output=output,
         oracles={"the model as it was trained": read_with(lesson.model)},

@@ -44,6 +44,11 @@ def to_pretty_json(message: Message) -> bytes:
     return (json.dumps(_to_object(message), indent=2, ensure_ascii=False) + "\n").encode()
 
 
+def to_dense_json(message: Message) -> bytes:
+    """Write a message that is mostly numbers: without spaces, one line, UTF-8."""
+    return (json.dumps(_to_object(message), separators=(",", ":"), ensure_ascii=False) + "\n").encode()
+
+
 def to_compact_json(manifest: Manifest) -> str:
     """Write a manifest without its `files` for the graph's metadata: no spaces, keys sorted."""
     lone = Manifest()

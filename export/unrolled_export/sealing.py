@@ -10,7 +10,8 @@ from google.protobuf.message import Message
 from unrolled.v1.bundle_pb2 import Manifest
 from unrolled_export.bundle import digest
 from unrolled_export.errors import CellError
-from unrolled_export.manifest import METADATA_KEY, parse_manifest, to_compact_json, to_pretty_json
+from unrolled_export.manifest import METADATA_KEY, parse_manifest, to_compact_json, to_dense_json, to_pretty_json
+from unrolled_export.shape import is_plain
 
 CARD_FILE = "README.md"
 
@@ -35,7 +36,8 @@ def seal(
     for model in graphs.values():
         attach_metadata(model, {METADATA_KEY: to_compact_json(manifest)})
     files = {file: to_bytes(model) for file, model in graphs.items()}
-    files |= {file: to_pretty_json(message) for file, message in messages.items()}
+    write = to_pretty_json if is_plain(manifest) else to_dense_json
+    files |= {file: write(message) for file, message in messages.items()}
     parse_manifest(to_pretty_json(manifest))
     for file, data in files.items():
         manifest.files[file] = digest(data)

@@ -70,7 +70,8 @@ def prepare(settings: Settings, length: int = LENGTH) -> Lesson:
 
 def draw_series(size: int, length: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Draw numbers from 0 to 1 and two marks, one in each half: f32 `[T, B, 2]`, and their sums f32 `[B]`."""
-    numbers, marks = torch.rand(length, size, generator=generator), torch.zeros(length, size)
+    numbers = torch.rand(length, size, generator=generator).round(decimals=3)
+    marks = torch.zeros(length, size)
     rows = torch.arange(size)
     for start in (0, length // 2):
         marks[start + torch.randint(length // 2, (size,), generator=generator), rows] = 1

@@ -36,7 +36,9 @@ def prepare(settings: Settings) -> Lesson:
     circles = draw_circles(HELD_OUT, apart)
     examples = Examples(dataset=f"{HELD_OUT} circles")
     for circle, quadrants in zip(circles, paint(circles).unbind(1), strict=True):
-        examples.examples.append(Example(condition=circle.tolist(), wanted=to_series(quadrants.numpy())))
+        examples.examples.append(
+            Example(condition=circle.tolist(), wanted=to_series(quadrants.round(decimals=3).numpy()))
+        )
     pixels = Port(modality=MODALITY_VECTOR, width=HALF * HALF)
     return Lesson(
         Ensemble(cell, condition=3),

@@ -68,7 +68,7 @@ def prepare(settings: Settings) -> Lesson:
         lambda size: _to_batch(draw_noisy(train, size, generator, 0.03)),
         _to_batch(validation),
         examples,
-        settings.fitting(40, updates=50, batch=64, learning_rate=5e-3, weight_decay=0.02, patience=8),
+        settings.fitting(20, updates=50, batch=64, learning_rate=5e-3, weight_decay=0.02),
         measure=partial(recognise, settings),
         pictures=show,
     )
