@@ -11,6 +11,7 @@ from torch import Tensor
 from unrolled.v1.bundle_pb2 import Architecture, Evaluation, Manifest, State
 from unrolled_export.authoring import export_cell
 from unrolled_export.card import ModelCard
+from unrolled_export.errors import CellError
 from unrolled_export.held_out import choose_text
 from unrolled_export.minimal import MinimalRecurrence
 from unrolled_export.parity import Reading
@@ -76,10 +77,10 @@ def publish(
     ]
     variants = []
     if precision == PRECISION:
-        # A hidden state is an output of tanh, a share of one, or a mean of several; a memory c is not bounded,
-        # nor is the state of a minimal cell.
-        is_bounded = config.cell in {"rnn", "gru", "lstm"}
-        hidden = [state for state in states if state.input.startswith("h") and is_bounded]
+        if is_minimal:
+            raise CellError(f"{config.cell} has no {PRECISION} variant: its states are not bounded")
+        # A hidden state is an output of tanh, a share of one, or a mean of several; a memory c is not bounded.
+        hidden = [state for state in states if state.input.startswith("h")]
         quantise = partial(quantise_cell, bounded=hidden)
         variants.append(Recipe(PRECISION, quantise, choose_text(trained, text), accepted_loss))
     return export_cell(

@@ -7,12 +7,14 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 import torch
+from click.testing import Result
 from torch import Tensor, nn
 
 from unrolled.v1.bundle_pb2 import State
@@ -71,6 +73,20 @@ def test_golden_run_keeps_its_margin(hello_bundles: dict[str, Path], cell: str) 
         choice = choose(row, uniform(golden.seed, position))
         assert choice.token == token
         assert choice.margin >= golden.margin
+
+
+@pytest.mark.parametrize("cell", ["mingru", "minlstm"])
+def test_minimal_cell_learns_hello_and_has_no_int8(
+    cell: str, invoke_train: Callable[..., Result], tmp_path: Path
+) -> None:
+    assert invoke_train("hello", "--cell", cell, "--layers", "2", "-o", tmp_path / "run").exit_code == 0
+    with pytest.raises(CellError, match=f"{cell} has no int8 variant"):
+        publish(tmp_path / "run", tmp_path / "bundle", name="hello", precision="int8")
+    manifest = publish(tmp_path / "run", tmp_path / "bundle", name="hello")
+    runtime = Cell((tmp_path / "bundle" / "cell.onnx").read_bytes(), manifest.states)
+    choices = generate(runtime, [manifest.vocabulary[:].index("h")], 4, GREEDY)
+    assert "".join(manifest.vocabulary[choice.token] for choice in choices) == "ello"
+    assert verify_bundle(tmp_path / "bundle").is_ok
 
 
 def test_bytes_are_the_same_every_time_and_anywhere(

@@ -24,7 +24,7 @@ from unrolled.v1.bundle_pb2 import State
 from unrolled_export.authoring import export_cell
 from unrolled_export.checkpoint import read_tensors, write_tensors
 from unrolled_export.cli import export, train
-from unrolled_export.config import CELL_KINDS, CellKind, ModelConfig
+from unrolled_export.config import CellKind, ModelConfig
 from unrolled_export.errors import CellError
 from unrolled_export.golden import record_golden
 from unrolled_export.graph import trace_cell
@@ -102,7 +102,7 @@ def test_trained_cell_stays_near_fp32(verse_bundle: Path) -> None:
 
 
 @pytest.mark.parametrize("layers", [1, 3])
-@pytest.mark.parametrize("kind", CELL_KINDS)
+@pytest.mark.parametrize("kind", ["rnn", "gru", "lstm"])
 def test_every_kind_of_cell_is_quantised(kind: CellKind, layers: int) -> None:
     cell, states = _random_cell(kind, layers)
     before = cell.SerializeToString(deterministic=True)
@@ -131,7 +131,7 @@ def _watched(model: onnx.ModelProto, name: str) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(watched.SerializeToString(), options)
 
 
-@pytest.mark.parametrize("kind", CELL_KINDS)
+@pytest.mark.parametrize("kind", ["rnn", "gru", "lstm"])
 def test_products_are_those_of_integers(kind: CellKind) -> None:
     cell, states = _random_cell(kind, 1)
     model = _quantise(cell, states)
@@ -157,7 +157,7 @@ def test_products_are_those_of_integers(kind: CellKind) -> None:
     np.testing.assert_array_equal(given, wanted)
 
 
-@pytest.mark.parametrize("kind", CELL_KINDS)
+@pytest.mark.parametrize("kind", ["rnn", "gru", "lstm"])
 def test_row_is_the_same_in_every_batch(kind: CellKind) -> None:
     cell, states = _random_cell(kind, 3)
     int8 = Cell(to_bytes(_quantise(cell, states)), states)

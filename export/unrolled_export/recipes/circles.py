@@ -53,7 +53,7 @@ def prepare(settings: Settings) -> Lesson:
         lambda size: _to_batch(draw_circles(size, training)),
         _to_batch(draw_circles(VALIDATION, apart)),
         examples,
-        settings.fitting(60, updates=100, batch=128, learning_rate=4e-3),
+        settings.fitting(20, updates=100, batch=128, learning_rate=4e-3),
     )
 
 
