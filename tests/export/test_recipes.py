@@ -109,7 +109,7 @@ def test_glimpses_go_from_left_to_right_and_down() -> None:
     ("words", "told"),
     [
         (["tagger", "--dropout", "0.5"], ["dropout does not go with the recipe tagger"]),
-        (["tagger", __file__], ["[TEXTFILE] does not go with the recipe tagger"]),
+        (["tagger", __file__], ["textfile does not go with the recipe tagger"]),
         (["nothing", "book.txt"], ["'nothing' is not a recipe"]),
         (["./tagger"], ["./tagger", "does not exist"]),
         (["shakespeare"], ["either TEXTFILE or --text"]),

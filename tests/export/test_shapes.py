@@ -35,7 +35,9 @@ from unrolled_export.agreement import check_agreement
 from unrolled_export.cli import export
 from unrolled_export.composition import export_shape
 from unrolled_export.config import CellKind
-from unrolled_export.course import Course, play, prepare_lesson, read_with, write_course
+from unrolled_export.course import Course, prepare_lesson, write_course
+from unrolled_export.course_bundle import read_with
+from unrolled_export.course_run import play
 from unrolled_export.errors import BundleError, CellError
 from unrolled_export.fitting import Round
 from unrolled_export.lesson import Settings

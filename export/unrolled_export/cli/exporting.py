@@ -68,7 +68,8 @@ def export(
     console = Console(highlight=False)
     with failures_told():
         with console.status("exporting and comparing with PyTorch"):
-            from unrolled_export.course import publish_course, read_course  # noqa: PLC0415
+            from unrolled_export.course import read_course  # noqa: PLC0415
+            from unrolled_export.course_bundle import publish_course  # noqa: PLC0415
             from unrolled_export.publication import publish  # noqa: PLC0415
             from unrolled_export.variant import ACCEPTED_LOSS  # noqa: PLC0415
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,6 +16,9 @@ from unrolled_export.recipes import RECIPES
 if TYPE_CHECKING:
     from unrolled_export.fitting import Round
     from unrolled_export.lesson import Settings
+
+
+TAKEN = {"what", "output", "seed", "cell", "hidden", "rounds", "chunk", "threads"}
 
 
 @click.command()
@@ -31,14 +35,38 @@ def recipes() -> None:
     Console(highlight=False).print(table)
 
 
-def teach(recipe: str, settings: Settings, folder: Path, command: str) -> None:
-    """Train a recipe in `folder` and print what came out.
+def teach(recipe: str, given: Mapping[str, Any], options: Mapping[str, Any], command: str) -> None:
+    """Train a recipe on sequences and print what came out.
 
     Ctrl-C and SIGTERM end it with 130 or 143, and leave nothing.
+
+    Args:
+        recipe: its name.
+        given: the options that were given; the recipe decides the others.
+        options: all options, with their defaults.
+        command: what was typed.
+
+    Raises:
+        click.UsageError: an option was given that a recipe decides by itself.
     """
+    for name in given.keys() - TAKEN:
+        raise click.UsageError(f"{name} does not go with the recipe {recipe}")
+    with failures_told():
+        import torch  # noqa: PLC0415
+
+        from unrolled_export.lesson import Settings  # noqa: PLC0415
+
+        if options["threads"] is not None:
+            torch.set_num_threads(options["threads"])
+        told = {name: given[name] for name in ("cell", "hidden", "rounds", "chunk") if name in given}
+        settings = Settings(seed=options["seed"], **told)
+    _train(recipe, settings, options["output"], command)
+
+
+def _train(recipe: str, settings: Settings, folder: Path, command: str) -> None:
     from rich.console import Console  # noqa: PLC0415
 
-    from unrolled_export.course import train_course  # noqa: PLC0415
+    from unrolled_export.course_run import train_course  # noqa: PLC0415
     from unrolled_export.interruption import Interrupted, Interruption  # noqa: PLC0415
 
     console = Console(highlight=False)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from unrolled_export.cli.failure import failures_told
+from unrolled_export.cli.teaching import teach
 from unrolled_export.recipes import RECIPES
 
 if TYPE_CHECKING:
@@ -115,7 +116,8 @@ def train(context: click.Context, /, **options: Any) -> None:
     """
     recipe = _take_recipe(context, options)
     if recipe and RECIPES[recipe].module:
-        _teach(context, recipe, options)
+        given = {name for name in context.params if _is_given(context, name)}
+        teach(recipe, {name: options.get(name) for name in given}, options, _command_line(context))
         return
     if (options["textfile"] is None) == (options["text"] is None):
         raise click.UsageError("give either TEXTFILE or --text, or the name of a recipe")
@@ -150,26 +152,6 @@ def _take_recipe(context: click.Context, options: dict[str, Any]) -> str:
         kind = click.Path(exists=True, dir_okay=False, path_type=Path)
         options["textfile"] = kind.convert(options["textfile"], context.command.params[1], context)
     return recipe
-
-
-def _teach(context: click.Context, recipe: str, options: dict[str, Any]) -> None:
-    """Train a recipe on sequences, which decides more by itself."""
-    taken = {"what", "output", "seed", "cell", "hidden", "rounds", "chunk", "threads"}
-    for parameter in context.command.params:
-        if _is_given(context, str(parameter.name)) and parameter.name not in taken:
-            raise click.UsageError(f"{parameter.human_readable_name} does not go with the recipe {recipe}")
-    from unrolled_export.cli.teaching import teach  # noqa: PLC0415
-
-    with failures_told():
-        import torch  # noqa: PLC0415
-
-        from unrolled_export.lesson import Settings  # noqa: PLC0415
-
-        if options["threads"] is not None:
-            torch.set_num_threads(options["threads"])
-        told = {name: options[name] if _is_given(context, name) else None for name in ("cell", "hidden", "rounds")}
-        chunk = options["chunk"] if _is_given(context, "chunk") else 0
-        teach(recipe, Settings(seed=options["seed"], chunk=chunk, **told), options["output"], _command_line(context))
 
 
 def _make_small(context: click.Context, options: dict[str, Any]) -> None:
