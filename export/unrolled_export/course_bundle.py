@@ -18,7 +18,7 @@ from unrolled_export.player import Feed
 from unrolled_export.recipes import RECIPES
 from unrolled_export.reference import Floats
 
-KEPT_EXAMPLES = 100
+KEPT_EXAMPLES, KEPT_BYTES = 100, 2**16
 CARD = """\
 # {name}
 
@@ -76,11 +76,10 @@ def publish_course(
             pictures="".join(f"\n![{file}]({file})\n" for file in pictures if file.endswith(".png")),
         )
 
-    kept = Examples(dataset=lesson.examples.dataset, examples=lesson.examples.examples[:KEPT_EXAMPLES])
     return export_shape(
         lesson.model.steps(),
         manifest,
-        kept,
+        _shorten(lesson.examples),
         name=name,
         output=output,
         oracles={"the model as it was trained": read_with(lesson.model)},
@@ -105,6 +104,16 @@ def read_with(model: Pupil) -> FeedReading:
         return found
 
     return read
+
+
+def _shorten(examples: Examples) -> Examples:
+    """Keep the first hundred, fewer where they are long: a bundle is small."""
+    kept = Examples(dataset=examples.dataset, examples=examples.examples[:1])
+    for example in examples.examples[1:KEPT_EXAMPLES]:
+        if kept.ByteSize() + example.ByteSize() > KEPT_BYTES:
+            break
+        kept.examples.append(example)
+    return kept
 
 
 def _describe(model: Pupil) -> Architecture:
