@@ -54,7 +54,7 @@ def _export(shape: Shape, folder: Path) -> None:
     from unrolled_export.config import ModelConfig  # noqa: PLC0415
     from unrolled_export.model import CharacterModel  # noqa: PLC0415
     from unrolled_export.quantisation import PRECISION, quantise_cell  # noqa: PLC0415
-    from unrolled_export.step import CharacterStep  # noqa: PLC0415
+    from unrolled_export.step import RecurrentStep  # noqa: PLC0415
     from unrolled_export.variant import Recipe, Text  # noqa: PLC0415
 
     torch.manual_seed(0)
@@ -66,7 +66,7 @@ def _export(shape: Shape, folder: Path) -> None:
     text = Text(np.arange(len(VOCABULARY), dtype=np.int64), "nothing: its weights are random")
     quantise = partial(quantise_cell, bounded=[state for state in states if state.input.startswith("h")])
     export_cell(
-        CharacterStep(model),
+        RecurrentStep(model),
         states=states,
         vocabulary=VOCABULARY,
         name=f"lstm-{shape}",

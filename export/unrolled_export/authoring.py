@@ -1,4 +1,4 @@
-"""A bundle from an author's own cell: the one way by which bundles come into being.
+"""A bundle of plain generation from an author's own cell. Other shapes are `composition`'s.
 
 1. The module is traced as one time step and cleaned to a reproducible graph.
 2. The graph in onnxruntime is compared with the module, and with any other oracle.
@@ -16,25 +16,23 @@ from pathlib import Path
 from torch import nn
 
 from unrolled.v1.bundle_pb2 import TASK_GENERATE, Architecture, Evaluation, Golden, Manifest, State
-from unrolled_export.bundle import check_place, digest, write_bundle
+from unrolled_export.bundle import check_place, write_bundle
 from unrolled_export.golden import record_golden
-from unrolled_export.graph import attach_metadata, to_bytes, trace_cell
+from unrolled_export.graph import trace_cell
 from unrolled_export.manifest import (
-    CELL_FILE,
     FORMAT,
     GOLDEN_FILE,
     MANIFEST_FILE,
-    METADATA_KEY,
     check_name,
     parse_manifest,
-    to_compact_json,
     to_pretty_json,
 )
 from unrolled_export.parity import Reading, check_logits, check_tokens, stepped
 from unrolled_export.replay import Cell
+from unrolled_export.sealing import CARD_FILE, seal, to_bytes
+from unrolled_export.shape import CELL_FILE
 from unrolled_export.variant import Recipe, make_form
 
-CARD_FILE = "README.md"
 CardWriter = Callable[[Manifest, Golden, Cell, Mapping[str, int]], str]
 """Writes the model card from the manifest, the golden run, the cell and the sizes of the bundle's files in bytes."""
 
@@ -91,7 +89,7 @@ def export_cell(
         name=name,
         task=TASK_GENERATE,
         description=description,
-        architecture=architecture or _count(module),
+        architecture=architecture or count_parameters(module),
         vocabulary=vocabulary,
         states=states,
         evaluation=evaluation,
@@ -108,20 +106,15 @@ def export_cell(
     manifest.variants.extend(form.variant for form in forms)
     graphs = {CELL_FILE: graph} | {form.variant.cell: form.graph for form in forms}
     runs = {GOLDEN_FILE: golden} | {form.variant.golden: form.golden for form in forms}
-    for model in graphs.values():
-        attach_metadata(model, {METADATA_KEY: to_compact_json(manifest)})
-    files = {file: to_bytes(model) for file, model in graphs.items()}
-    files |= {file: to_pretty_json(run) for file, run in runs.items()}
-    parse_manifest(to_pretty_json(manifest))
-    for file, data in files.items():
-        manifest.files[file] = digest(data)
+    files = seal(manifest, graphs, runs)
     card = (write_card or _short_card)(manifest, golden, cell, {file: len(data) for file, data in files.items()})
     files |= {MANIFEST_FILE: to_pretty_json(manifest), CARD_FILE: card.encode(), **(extra_files or {})}
     write_bundle(output, files, force=force)
     return manifest
 
 
-def _count(module: nn.Module) -> Architecture:
+def count_parameters(module: nn.Module) -> Architecture:
+    """Describe a module by its name and its size."""
     return Architecture(
         cell=type(module).__name__.lower(), parameters=sum(weight.numel() for weight in module.parameters())
     )

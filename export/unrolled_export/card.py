@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from math import prod
 
 from unrolled.v1.bundle_pb2 import Golden, Manifest
-from unrolled_export.manifest import CELL_FILE
 from unrolled_export.replay import Cell, Drawing, generate
+from unrolled_export.shape import CELL_FILE
 from unrolled_export.trained import Trained
 from unrolled_export.variant import STREAMS
 
@@ -18,6 +18,8 @@ NAMES = {
     "rnn": "Elman network (tanh)",
     "gru": "gated recurrent unit (GRU)",
     "lstm": "long short-term memory (LSTM)",
+    "mingru": "minimal gated recurrent unit (minGRU)",
+    "minlstm": "minimal long short-term memory (minLSTM)",
 }
 
 CARD = """\

@@ -10,11 +10,15 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 
 @dataclass(frozen=True)
 class LayerWeights:
-    """Hold a layer's weights as PyTorch's recurrent modules store them, gates along axis 0."""
+    """Hold a layer's weights as PyTorch's recurrent modules store them, gates along axis 0.
+
+    Those of the recurrence are empty where the gates do not look at the state.
+    """
 
     weight_ih: Tensor
     weight_hh: Tensor
@@ -87,7 +91,57 @@ class LstmCell(nn.Module):
         return torch.sigmoid(leave) * torch.tanh(memory), memory
 
 
-CELLS: dict[str, type[ElmanCell | GruCell | LstmCell]] = {"rnn": ElmanCell, "gru": GruCell, "lstm": LstmCell}
+class MinGruCell(nn.Module):
+    """Step a minGRU (Feng et al. 2024): the update gate and the candidate look at the input alone."""
+
+    def __init__(self, weights: LayerWeights) -> None:
+        super().__init__()
+        self.size = weights.weight_ih.shape[0] // 2
+
+    @staticmethod
+    def input_bias(weights: LayerWeights) -> Tensor:
+        """Give the only bias there is."""
+        return weights.bias_ih
+
+    def forward(self, projected: Tensor, hidden: Tensor) -> tuple[Tensor, ...]:
+        """Return `(h',)`, each f32 `[B, H]`."""
+        update, candidate = torch.split(projected, self.size, dim=1)
+        return (hidden + torch.sigmoid(update) * (_positive(candidate) - hidden),)
+
+
+class MinLstmCell(nn.Module):
+    """Step a minLSTM (Feng et al. 2024): gates of the input alone, scaled to a sum of 1."""
+
+    def __init__(self, weights: LayerWeights) -> None:
+        super().__init__()
+        self.size = weights.weight_ih.shape[0] // 3
+
+    @staticmethod
+    def input_bias(weights: LayerWeights) -> Tensor:
+        """Give the only bias there is."""
+        return weights.bias_ih
+
+    def forward(self, projected: Tensor, hidden: Tensor) -> tuple[Tensor, ...]:
+        """Return `(h',)`, each f32 `[B, H]`."""
+        forget, enter, candidate = torch.split(projected, self.size, dim=1)
+        # i / (f + i), without a division by two gates that are both shut
+        share = torch.sigmoid(functional.softplus(-forget) - functional.softplus(-enter))
+        return (hidden + share * (_positive(candidate) - hidden),)
+
+
+CellModule = ElmanCell | GruCell | LstmCell | MinGruCell | MinLstmCell
+CELLS: dict[str, type[CellModule]] = {
+    "rnn": ElmanCell,
+    "gru": GruCell,
+    "lstm": LstmCell,
+    "mingru": MinGruCell,
+    "minlstm": MinLstmCell,
+}
+
+
+def _positive(candidate: Tensor) -> Tensor:
+    """Map any number to a positive one, smoothly: `x + 0.5` above 0, `sigmoid(x)` below."""
+    return torch.where(candidate >= 0, candidate + 0.5, torch.sigmoid(candidate))
 
 
 def _stored(tensor: Tensor) -> nn.Parameter:

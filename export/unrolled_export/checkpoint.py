@@ -90,8 +90,8 @@ def write_tensors(path: Path, content: Mapping[str, Any]) -> None:
     write_atomically(path, buffer.getvalue())
 
 
-def read_tensors(path: Path, kind: str) -> dict[str, Any]:
-    """Read what `write_tensors` wrote.
+def read_tensors(path: Path, kind: str | None) -> dict[str, Any]:
+    """Read what `write_tensors` wrote; with `kind` None whatever it is.
 
     Raises:
         CheckpointError: the file is missing, damaged, or not of this `kind` and format.
@@ -102,8 +102,8 @@ def read_tensors(path: Path, kind: str) -> dict[str, Any]:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
     except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
         raise CheckpointError(f"{path} is not a checkpoint, or is damaged") from error
-    if not isinstance(content, dict) or content.get("kind") != kind:
-        raise CheckpointError(f"{path} does not hold {kind}")
+    if not isinstance(content, dict) or content.get("kind", "") not in {kind or content.get("kind")}:
+        raise CheckpointError(f"{path} does not hold {kind or 'anything that was trained'}")
     if content.get("format") != FORMAT:
         raise CheckpointError(f"{path} has format {content.get('format')}; this version reads {FORMAT}")
     return content

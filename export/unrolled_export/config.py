@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
-CellKind = Literal["rnn", "gru", "lstm"]
+CellKind = Literal["rnn", "gru", "lstm", "mingru", "minlstm"]
 CELL_KINDS: tuple[CellKind, ...] = get_args(CellKind)
 Precision = Literal["fp32", "bf16"]
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Describe a character model.
+    """Describe the recurrent part of a model.
 
     Attributes:
         cell: kind of the recurrent layers.

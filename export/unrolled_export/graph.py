@@ -1,4 +1,4 @@
-"""A one-step module as a lean, reproducible ONNX graph.
+"""A module without memory, such as one time step, as a lean, reproducible ONNX graph.
 
 Equal weights give equal bytes: nothing of the machine, the folder or the exporter's bookkeeping is kept.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import onnx
@@ -16,34 +16,48 @@ from torch import Tensor, nn
 
 from unrolled.v1.bundle_pb2 import State
 from unrolled_export.errors import CellError
+from unrolled_export.shape import Signature
 
 OPSET, IR_VERSION = 20, 10
 PRODUCER = "unrolled"
 EXAMPLE_BATCH = 3
 
 
-class _Signature(nn.Module):
+class _Flat(nn.Module):
     """Give any cell the flat signature that is exported."""
 
     def __init__(self, cell: nn.Module) -> None:
         super().__init__()
         self.cell = cell
 
-    def forward(self, token: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
-        logits, *after = self.cell(token, *states)
-        return logits, *after
+    def forward(self, first: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
+        given = self.cell(first, *states)
+        return tuple(given) if isinstance(given, tuple | list) else (given,)
 
 
 def trace_cell(cell: nn.Module, states: Sequence[State], vocabulary_size: int) -> onnx.ModelProto:
-    """Export one step of `cell` with a free batch axis.
+    """Export one step of `cell`, token in and logits out, with a free batch axis.
 
     Raises:
         CellError: the module cannot be traced, or gives other tensors than the law of a cell asks for.
     """
+    extents = {state.input: tuple(state.shape) for state in states}
+    new = {state.output: tuple(state.shape) for state in states}
+    return trace(cell, Signature({"token": ()} | extents, {"logits": (vocabulary_size,)} | new))
+
+
+def trace(module: nn.Module, signature: Signature) -> onnx.ModelProto:
+    """Export a module that takes the signature's inputs in order and gives its outputs in order.
+
+    Raises:
+        CellError: the module cannot be traced, or gives other tensors than the signature asks for.
+    """
     batch = torch.export.Dim("batch")
-    token = torch.zeros(EXAMPLE_BATCH, dtype=torch.int64)
-    examples = [torch.full((EXAMPLE_BATCH, *state.shape), state.initial) for state in states]
-    _check_signature(cell, token, examples, vocabulary_size)
+    examples = [
+        torch.zeros(EXAMPLE_BATCH, *extents, dtype=torch.int64 if name == "token" else torch.float32)
+        for name, extents in signature.inputs.items()
+    ]
+    _check_signature(module, examples, signature)
     with warnings.catch_warnings(), _quiet():
         # The exporter uses parts of torch that torch itself has deprecated.
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -51,12 +65,12 @@ def trace_cell(cell: nn.Module, states: Sequence[State], vocabulary_size: int) -
         warnings.simplefilter("ignore", UserWarning)
         try:
             program = torch.onnx.export(
-                _Signature(cell).eval(),
-                (token, *examples),
+                _Flat(module).eval(),
+                tuple(examples),
                 dynamo=True,
-                dynamic_shapes=({0: batch}, tuple({0: batch} for _ in examples)),
-                input_names=["token", *(state.input for state in states)],
-                output_names=["logits", *(state.output for state in states)],
+                dynamic_shapes=({0: batch}, tuple({0: batch} for _ in examples[1:]))[: len(examples)],
+                input_names=list(signature.inputs),
+                output_names=list(signature.outputs),
                 opset_version=OPSET,
                 verbose=False,
             )
@@ -65,26 +79,6 @@ def trace_cell(cell: nn.Module, states: Sequence[State], vocabulary_size: int) -
     if program is None:
         raise CellError("the cell cannot be exported")
     return _clean(program.model_proto)
-
-
-def attach_metadata(model: onnx.ModelProto, entries: Mapping[str, str]) -> None:
-    """Replace the metadata of `model` by `entries`, sorted by key."""
-    del model.metadata_props[:]
-    for key, value in sorted(entries.items()):
-        model.metadata_props.add(key=key, value=value)
-
-
-def to_bytes(model: onnx.ModelProto) -> bytes:
-    """Serialise the same way every time.
-
-    Raises:
-        CellError: the graph is not valid ONNX.
-    """
-    try:
-        onnx.checker.check_model(model, full_check=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise CellError(f"the exported graph is not valid: {error}") from error
-    return model.SerializeToString(deterministic=True)
 
 
 @contextmanager
@@ -99,16 +93,19 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(before)
 
 
-def _check_signature(cell: nn.Module, token: Tensor, examples: Sequence[Tensor], vocabulary_size: int) -> None:
+def _check_signature(module: nn.Module, examples: Sequence[Tensor], signature: Signature) -> None:
+    names = ", ".join(signature.inputs)
     with torch.no_grad():
         try:
-            given = cell(token, *examples)
+            given = _Flat(module)(*examples)
         except (RuntimeError, TypeError, ValueError, IndexError) as error:
-            raise CellError(f"the cell does not take (token, {len(examples)} states): {error}") from error
-    wanted = [(EXAMPLE_BATCH, vocabulary_size), *(tuple(example.shape) for example in examples)]
-    shapes = [tuple(tensor.shape) for tensor in given] if isinstance(given, tuple | list) else None
+            raise CellError(f"{type(module).__name__} does not take ({names}): {error}") from error
+    wanted = [(EXAMPLE_BATCH, *extents) for extents in signature.outputs.values()]
+    shapes = [tuple(tensor.shape) for tensor in given]
     if shapes != wanted:
-        raise CellError(f"the cell must give logits and new states of {wanted}; it gave {shapes}")
+        raise CellError(
+            f"{type(module).__name__} must give {', '.join(signature.outputs)} of {wanted}; it gave {shapes}"
+        )
 
 
 def _clean(model: onnx.ModelProto) -> onnx.ModelProto:

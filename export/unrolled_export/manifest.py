@@ -12,13 +12,14 @@ from typing import Any, TypeVar
 from google.protobuf import json_format
 from google.protobuf.message import Message
 
-from unrolled.v1.bundle_pb2 import TASK_GENERATE, Golden, Manifest
+from unrolled.v1.bundle_pb2 import Examples, Golden, Manifest
 from unrolled_export.errors import BundleError
+from unrolled_export.shape import check_shape, describe_graphs, is_plain
 
 AnyMessage = TypeVar("AnyMessage", bound=Message)
 FORMAT = 1
 METADATA_KEY = "unrolled.manifest"
-MANIFEST_FILE, CELL_FILE, GOLDEN_FILE = "manifest.json", "cell.onnx", "golden.json"
+MANIFEST_FILE, GOLDEN_FILE, EXAMPLES_FILE = "manifest.json", "golden.json", "examples.json"
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}")
 PRECISION = re.compile(r"[a-z][a-z0-9]{0,15}")
 FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -43,6 +44,11 @@ def to_pretty_json(message: Message) -> bytes:
     return (json.dumps(_to_object(message), indent=2, ensure_ascii=False) + "\n").encode()
 
 
+def to_dense_json(message: Message) -> bytes:
+    """Write a message that is mostly numbers: without spaces, one line, UTF-8."""
+    return (json.dumps(_to_object(message), separators=(",", ":"), ensure_ascii=False) + "\n").encode()
+
+
 def to_compact_json(manifest: Manifest) -> str:
     """Write a manifest without its `files` for the graph's metadata: no spaces, keys sorted."""
     lone = Manifest()
@@ -61,17 +67,7 @@ def parse_manifest(content: bytes) -> Manifest:
     if manifest.format != FORMAT:
         raise BundleError(f"{MANIFEST_FILE}: format is {manifest.format}; this version reads {FORMAT}")
     check_name(manifest.name)
-    if manifest.task != TASK_GENERATE:
-        raise BundleError(f"{MANIFEST_FILE}: task is not TASK_GENERATE")
-    tokens = list(manifest.vocabulary)
-    if len(tokens) < 2 or len(set(tokens)) != len(tokens) or any(len(token) != 1 for token in tokens):
-        raise BundleError(f"{MANIFEST_FILE}: the vocabulary must be two or more different single characters")
-    names = [name for state in manifest.states for name in (state.input, state.output)]
-    if not names or len(set(names)) != len(names) or "" in names:
-        raise BundleError(f"{MANIFEST_FILE}: every state needs an input and an output name of its own")
-    for state in manifest.states:
-        if state.dtype != "float32" or not state.shape or 0 in state.shape:
-            raise BundleError(f"{MANIFEST_FILE}: state {state.input} must be float32 of a fixed shape")
+    check_shape(manifest)
     _check_variants(manifest)
     for name, digest in manifest.files.items():
         if not FILE_NAME.fullmatch(name) or not SHA256.fullmatch(digest):
@@ -79,13 +75,18 @@ def parse_manifest(content: bytes) -> Manifest:
     return manifest
 
 
-def parse_golden(content: bytes, vocabulary_size: int, name: str = GOLDEN_FILE) -> Golden:
+def parse_golden(content: bytes, manifest: Manifest, name: str = GOLDEN_FILE) -> Golden:
     """Read golden.json, or that of a variant, called `name`.
 
     Raises:
-        BundleError: not JSON, an unknown or ill-typed field, or a token outside the vocabulary.
+        BundleError: not JSON, an unknown or ill-typed field, a token outside the vocabulary, or nothing recorded.
     """
     golden = _parse(content, Golden(), name)
+    vocabulary_size = len(manifest.vocabulary)
+    if not is_plain(manifest):
+        if not golden.runs or not all(run.outputs for run in golden.runs) or not 0 < golden.tolerance < 1:
+            raise BundleError(f"{name}: runs with outputs and a tolerance between 0 and 1 are needed")
+        return golden
     tokens = [*golden.prompt, *golden.greedy, *golden.sampled]
     if not golden.prompt or not golden.greedy or not golden.sampled or max(tokens) >= vocabulary_size:
         raise BundleError(f"{name}: a prompt, greedy and sampled tokens below {vocabulary_size} are needed")
@@ -94,12 +95,26 @@ def parse_golden(content: bytes, vocabulary_size: int, name: str = GOLDEN_FILE) 
     return golden
 
 
+def parse_examples(content: bytes) -> Examples:
+    """Read examples.json.
+
+    Raises:
+        BundleError: not JSON, an unknown or ill-typed field, or no example.
+    """
+    examples = _parse(content, Examples(), EXAMPLES_FILE)
+    if not examples.examples:
+        raise BundleError(f"{EXAMPLES_FILE}: has no example")
+    return examples
+
+
 def _check_variants(manifest: Manifest) -> None:
     precisions = ["fp32", *(variant.precision for variant in manifest.variants)]
     if len(set(precisions)) != len(precisions) or not all(map(PRECISION.fullmatch, precisions)):
         raise BundleError(f"{MANIFEST_FILE}: every variant needs a precision of its own, not {precisions[1:]}")
     files = [name for variant in manifest.variants for name in (variant.cell, variant.golden)]
-    own = {MANIFEST_FILE, CELL_FILE, GOLDEN_FILE}
+    if manifest.variants and not is_plain(manifest):
+        raise BundleError(f"{MANIFEST_FILE}: variants go with plain generation only")
+    own = {MANIFEST_FILE, GOLDEN_FILE, EXAMPLES_FILE, *describe_graphs(manifest)}
     if len({*own, *files}) != len(own) + len(files) or not all(map(FILE_NAME.fullmatch, files)):
         raise BundleError(f"{MANIFEST_FILE}: every variant needs a cell and a golden file of its own, not {files}")
 

@@ -1,6 +1,7 @@
-"""The character model as it is trained: one-hot or embedding, recurrent layers, decoder.
+"""A cell as it is trained, over whole sequences: input, recurrent layers, decoder.
 
-Built from PyTorch's own recurrent modules. Time is axis 0 and streams are axis 1 of every sequence.
+Built from PyTorch's own recurrent modules, or from minimal ones. Time is axis 0 and streams are axis 1 of every
+sequence.
 """
 
 from __future__ import annotations
@@ -13,47 +14,64 @@ from torch.nn import functional
 
 from unrolled_export.config import ModelConfig
 from unrolled_export.initialisation import initialise
-
-Carried = tuple[Tensor, ...]
-"""What one chunk hands to the next: `(h,)` or `(h, c)`, each f32 `[layers, S, H]`."""
+from unrolled_export.recurrence import Carried, build_recurrence, read_to_end
 
 
-class CharacterModel(nn.Module):
-    """Predict the next character at every step of a sequence."""
+class SequenceModel(nn.Module):
+    """Answer every step of a sequence.
 
-    def __init__(self, config: ModelConfig, vocabulary_size: int) -> None:
+    Args:
+        config: its recurrent layers.
+        width: V of tokens, or F of vectors.
+        outputs: numbers of an answer; 0 answers with the last layer's state, as an encoder does.
+        reads_tokens: whether inputs are int64 tokens, fed one-hot or embedded, or f32 vectors.
+        is_share: whether answers are squeezed between 0 and 1.
+    """
+
+    def __init__(
+        self, config: ModelConfig, width: int, outputs: int, *, reads_tokens: bool, is_share: bool = False
+    ) -> None:
         super().__init__()
         self.config = config
-        self.vocabulary_size = vocabulary_size
-        self.embedding = nn.Embedding(vocabulary_size, config.embedding) if config.embedding else None
-        kind = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}[config.cell]
-        between = config.dropout if config.layers > 1 else 0.0
-        width = config.embedding or vocabulary_size
-        self.recurrence: nn.RNNBase = kind(width, config.hidden, config.layers, dropout=between)
-        self.decoder = nn.Linear(config.hidden, vocabulary_size)
-        initialise(self.recurrence, self.decoder, one_hot=self.embedding is None)
+        self.width = width
+        self.outputs = outputs
+        self.reads_tokens = reads_tokens
+        self.is_share = is_share
+        is_embedded = reads_tokens and config.embedding
+        self.embedding = nn.Embedding(width, config.embedding) if is_embedded else None
+        self.recurrence = build_recurrence(config, config.embedding if is_embedded else width)
+        self.decoder = nn.Linear(config.hidden, outputs) if outputs else None
+        initialise(self.recurrence, self.decoder, one_hot=reads_tokens and self.embedding is None)
 
     def zero_state(self, streams: int) -> Carried:
         """Make the state at position 0: zeros, each f32 `[layers, streams, H]`."""
         count = 2 if self.config.cell == "lstm" else 1
         return tuple(torch.zeros(self.config.layers, streams, self.config.hidden) for _ in range(count))
 
-    def forward(self, tokens: Tensor, state: Carried) -> tuple[Tensor, Carried]:
-        """Read `tokens`, int64 `[T, S]`, from `state`.
+    def forward(self, inputs: Tensor, state: Carried) -> tuple[Tensor, Carried]:
+        """Read `inputs`, int64 `[T, S]` or f32 `[T, S, F]`, from `state`.
 
         Returns:
-            Logits f32 `[T, S, V]` and the state after the last step. The state is still part of the graph:
+            Answers f32 `[T, S, O]` and the state after the last step. The state is still part of the graph:
             detach it before the next chunk.
         """
-        inputs = functional.dropout(self._embed(tokens), self.config.input_dropout, self.training)
-        hidden, after = self._recur(inputs, state)
+        hidden, after = self._recur(self._embed(inputs), state)
         hidden = functional.dropout(hidden, self.config.dropout, self.training)
-        return self.decoder(hidden).float(), tuple(tensor.float() for tensor in after)
+        answers = hidden if self.decoder is None else self.decoder(hidden)
+        if self.is_share:
+            answers = torch.sigmoid(answers)
+        return answers.float(), tuple(tensor.float() for tensor in after)
 
-    def _embed(self, tokens: Tensor) -> Tensor:
+    def encode(self, inputs: Tensor, lengths: Tensor) -> Carried:
+        """Read sequences of different `lengths`, int64 `[S]`, from the zero state; give each one's last state."""
+        return read_to_end(self.recurrence, self._embed(inputs), lengths, self.zero_state(len(lengths)))
+
+    def _embed(self, inputs: Tensor) -> Tensor:
         if self.embedding is not None:
-            return cast(Tensor, self.embedding(tokens))
-        return functional.one_hot(tokens, self.vocabulary_size).float()
+            inputs = cast(Tensor, self.embedding(inputs))
+        elif self.reads_tokens:
+            inputs = functional.one_hot(inputs, self.width).float()
+        return functional.dropout(inputs, self.config.input_dropout, self.training)
 
     def _recur(self, inputs: Tensor, state: Carried) -> tuple[Tensor, Carried]:
         before = state if len(state) == 2 else state[0]
@@ -70,3 +88,12 @@ class CharacterModel(nn.Module):
             for name, weight in self.recurrence.named_parameters()
             if name.startswith("weight_hh")
         }
+
+
+class CharacterModel(SequenceModel):
+    """Predict the next character at every step of a sequence."""
+
+    decoder: nn.Linear
+
+    def __init__(self, config: ModelConfig, vocabulary_size: int) -> None:
+        super().__init__(config, vocabulary_size, vocabulary_size, reads_tokens=True)

@@ -1,11 +1,13 @@
-"""The learning curve as a picture. The only matplotlib import."""
+"""Learning curves and drawn images as pictures. The only matplotlib import."""
 
 from __future__ import annotations
 
 import io
 import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
@@ -17,8 +19,7 @@ TRAIN, VALIDATION, INK = "#8fa3bf", "#d1495b", "#333333"
 
 def draw_curve(curve: Curve, title: str) -> bytes:
     """Draw the losses by epoch, the best one marked, as a PNG. `curve` has at least one row."""
-    figure = Figure(figsize=(8, 4.5), dpi=150, layout="constrained")
-    axes = figure.add_subplot()
+    figure, axes = _begin(title)
     epochs = [row.epoch for row in curve.rows]
     axes.plot(epochs, [row.train_nats for row in curve.rows], color=TRAIN, linewidth=2, label="training")
     held_out = [(row.epoch, row.validation_nats) for row in curve.rows if row.validation_nats is not None]
@@ -35,17 +36,71 @@ def draw_curve(curve: Curve, title: str) -> bytes:
             ha="right",
             color=INK,
         )
-    axes.set_title(title, loc="left", color=INK, fontweight="bold")
     axes.set_xlabel("epoch")
     axes.set_ylabel("nats per character")
     bits = axes.secondary_yaxis("right", functions=(_to_bits, _to_nats))
     bits.set_ylabel("bits per character")
-    axes.grid(axis="y", color="#e6e6e6")
-    axes.spines[["top", "right"]].set_visible(False)
     bits.spines["right"].set_visible(False)
-    axes.set_axisbelow(True)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(frameon=False)
+    return _to_png(figure)
+
+
+def draw_losses(curves: Mapping[str, Sequence[float]], title: str, label: str, marks: Mapping[str, float]) -> bytes:
+    """Draw named losses by round on a logarithmic axis, with marked levels, as a PNG."""
+    figure, axes = _begin(title)
+    for name, losses in curves.items():
+        axes.plot(range(1, len(losses) + 1), losses, linewidth=2, label=name)
+    for name, level in marks.items():
+        axes.axhline(level, color=INK, linewidth=1, linestyle=":")
+        axes.annotate(name, (1, level), xytext=(0, 4), textcoords="offset points", color=INK)
+    axes.set_yscale("log")
+    axes.set_xlabel("round")
+    axes.set_ylabel(label)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend(frameon=False)
+    return _to_png(figure)
+
+
+def draw_lags(curves: Mapping[str, Sequence[float]], title: str) -> bytes:
+    """Draw norms of gradients by lag, from 1, on a logarithmic axis, the first curve in front, as a PNG."""
+    figure, axes = _begin(title)
+    for place, (name, norms) in enumerate(curves.items()):
+        shown = [norm if norm > 0 else math.nan for norm in norms]
+        axes.plot(range(1, len(norms) + 1), shown, linewidth=1.5 if place else 3, label=name, zorder=2 if place else 3)
+    axes.set_yscale("log")
+    axes.set_xlabel("lag in steps")
+    axes.set_ylabel("norm of dL/dh")
+    axes.legend(frameon=False, fontsize="small")
+    return _to_png(figure)
+
+
+def draw_sheet(images: NDArray[np.float32], names: Sequence[str]) -> bytes:
+    """Draw images f32 `[rows, columns, H, W]`, 0 to 1, a name above each column, as a PNG."""
+    rows, columns = images.shape[:2]
+    figure = Figure(figsize=(columns * 0.8, rows * 0.8 + 0.3), dpi=150, layout="constrained")
+    places = figure.subplots(rows, columns, squeeze=False)
+    for row in range(rows):
+        for column in range(columns):
+            axes = places[row][column]
+            axes.imshow(images[row, column], cmap="gray_r", vmin=0, vmax=1)
+            axes.set_axis_off()
+            if row == 0:
+                axes.set_title(names[column], color=INK)
+    return _to_png(figure)
+
+
+def _begin(title: str) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(8, 4.5), dpi=150, layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_title(title, loc="left", color=INK, fontweight="bold")
+    axes.grid(axis="y", color="#e6e6e6")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def _to_png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()

@@ -11,10 +11,12 @@ from torch import Tensor
 from unrolled.v1.bundle_pb2 import Architecture, Evaluation, Manifest, State
 from unrolled_export.authoring import export_cell
 from unrolled_export.card import ModelCard
+from unrolled_export.errors import CellError
 from unrolled_export.held_out import choose_text
+from unrolled_export.minimal import MinimalRecurrence
 from unrolled_export.parity import Reading
 from unrolled_export.quantisation import PRECISION, quantise_cell
-from unrolled_export.step import CharacterStep
+from unrolled_export.step import RecurrentStep
 from unrolled_export.trained import Trained, read_trained
 from unrolled_export.variant import ACCEPTED_LOSS, Recipe
 
@@ -66,19 +68,23 @@ def publish(
         logits: Tensor = model(tokens, model.zero_state(tokens.shape[1]))[0]
         return logits
 
-    oracles: dict[str, Reading] = {f"torch.nn.{type(model.recurrence).__name__}": read}
+    kind = type(model.recurrence).__name__
+    is_minimal = isinstance(model.recurrence, MinimalRecurrence)
+    oracles: dict[str, Reading] = {"the parallel scan" if is_minimal else f"torch.nn.{kind}": read}
     states = [
         State(input=state, output=f"new_{state}", dtype="float32", shape=[config.hidden])
         for state in config.state_names
     ]
     variants = []
     if precision == PRECISION:
+        if is_minimal:
+            raise CellError(f"{config.cell} has no {PRECISION} variant: its states are not bounded")
         # A hidden state is an output of tanh, a share of one, or a mean of several; a memory c is not bounded.
         hidden = [state for state in states if state.input.startswith("h")]
         quantise = partial(quantise_cell, bounded=hidden)
         variants.append(Recipe(PRECISION, quantise, choose_text(trained, text), accepted_loss))
     return export_cell(
-        CharacterStep(model),
+        RecurrentStep(model),
         states=states,
         vocabulary=list(trained.vocabulary.characters),
         name=name,

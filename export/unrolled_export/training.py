@@ -1,4 +1,4 @@
-"""Truncated backpropagation through time over contiguous streams (Werbos 1990; Williams & Peng 1990).
+"""Truncated backpropagation through time over the contiguous streams of a text.
 
 A run is a sequence of updates:
 
@@ -19,20 +19,19 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from unrolled_export.averaging import WeightAverage
+from unrolled_export.bptt import Batch, backpropagate
 from unrolled_export.config import ModelConfig, TrainingConfig
 from unrolled_export.corpus import Corpus
 from unrolled_export.errors import TrainingError
 from unrolled_export.evaluation import Evaluation, evaluate
+from unrolled_export.fitting import make_optimiser
 from unrolled_export.model import CharacterModel
-from unrolled_export.precision import autocast
 from unrolled_export.schedule import learning_rate
 from unrolled_export.streams import Streams
 
 VALIDATION_STREAMS = 16
-BETAS = (0.9, 0.99)
 
 
 @dataclass
@@ -67,7 +66,7 @@ class Trainer:
             name=corpus.name,
         )
         self.model = CharacterModel(model, len(corpus.vocabulary))
-        self.optimiser = _optimiser(self.model, training)
+        self.optimiser = make_optimiser(self.model, training.learning_rate, training.weight_decay)
         self.average = WeightAverage(self.model, training.average) if training.average else None
         self.progress = Progress()
         self.state = self.model.zero_state(training.streams)
@@ -112,14 +111,12 @@ class Trainer:
             self.state = self.model.zero_state(self.config.streams)
         inputs, targets = self.streams.read(progress.chunk, progress.offset)
         self.model.train()
-        with autocast(self.config.precision):
-            logits, after = self.model(inputs, self.state)
-        loss = functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
-        value = loss.item()
+        self.optimiser.zero_grad(set_to_none=True)
+        value, after = backpropagate(self.model, Batch(inputs, targets), self.state, precision=self.config.precision)
         if not math.isfinite(value):
             raise TrainingError(f"the loss is {value} at update {self.step}: try a lower --learning-rate or --clip")
-        self._update(loss)
-        self.state = tuple(tensor.detach() for tensor in after)
+        self._update()
+        self.state = after
         progress.loss_sum += value
         progress.chunk += 1
         return value
@@ -144,22 +141,10 @@ class Trainer:
         self._judge.load_state_dict(self.weights())
         return self._judge
 
-    def _update(self, loss: Tensor) -> None:
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+    def _update(self) -> None:
         nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate
         self.optimiser.step()
         if self.average is not None:
             self.average.update(self.model)
-
-
-def _optimiser(model: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
-    """Make AdamW (Loshchilov & Hutter 2019) that decays matrices only."""
-    weights = list(model.parameters())
-    groups = [
-        {"params": [weight for weight in weights if weight.dim() > 1], "weight_decay": config.weight_decay},
-        {"params": [weight for weight in weights if weight.dim() == 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=BETAS, fused=True)

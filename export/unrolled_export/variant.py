@@ -13,8 +13,8 @@ import onnx
 from unrolled.v1.bundle_pb2 import Evaluation, Golden, State, Variant
 from unrolled_export.errors import CellError
 from unrolled_export.golden import record_golden
-from unrolled_export.graph import to_bytes
 from unrolled_export.replay import Cell, Tokens
+from unrolled_export.sealing import to_bytes
 
 ACCEPTED_LOSS = 0.01
 STREAMS = 64

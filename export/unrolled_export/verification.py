@@ -19,15 +19,19 @@ from unrolled_export.bundle import digest, read_bundle_file
 from unrolled_export.errors import BundleError
 from unrolled_export.interface import check_interface, check_weights
 from unrolled_export.manifest import (
-    CELL_FILE,
+    EXAMPLES_FILE,
     GOLDEN_FILE,
     MANIFEST_FILE,
     METADATA_KEY,
+    parse_examples,
     parse_golden,
     parse_manifest,
     to_compact_json,
 )
+from unrolled_export.player import Player
 from unrolled_export.replay import GREEDY, Cell, Drawing, generate
+from unrolled_export.runs import check_runs
+from unrolled_export.shape import CELL_FILE, Signature, describe_graphs, is_plain
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,7 @@ def verify_bundle(folder: Path) -> Verification:
         verification.identity = digest(data)
         manifest.CopyFrom(parse_manifest(data))
         named = {name for variant in manifest.variants for name in (variant.cell, variant.golden)}
-        missing = {CELL_FILE, GOLDEN_FILE, *named} - set(manifest.files)
+        missing = {*describe_graphs(manifest), GOLDEN_FILE, *named} - set(manifest.files)
         if missing:
             raise BundleError(f"{MANIFEST_FILE}: files does not name {', '.join(sorted(missing))}")
         precisions = "".join(f", {variant.precision}" for variant in manifest.variants)
@@ -92,6 +96,9 @@ def verify_bundle(folder: Path) -> Verification:
         return verification
     for name, wanted in sorted(manifest.files.items()):
         verification.make(f"{name} checksum", partial(_check_digest, folder, name, wanted, content))
+    if not is_plain(manifest):
+        _verify_shape(verification, content, manifest)
+        return verification
     cells = {"": (CELL_FILE, GOLDEN_FILE)}
     cells |= {f"{variant.precision} ": (variant.cell, variant.golden) for variant in manifest.variants}
     for prefix, files in cells.items():
@@ -111,16 +118,16 @@ def _verify_cell(
     model, golden = onnx.ModelProto(), Golden()
 
     def read_golden() -> str:
-        golden.CopyFrom(parse_golden(content[golden_file], len(manifest.vocabulary), golden_file))
+        golden.CopyFrom(parse_golden(content[golden_file], manifest, golden_file))
         return f"{len(golden.prompt)} + {len(golden.greedy)} greedy, {len(golden.sampled)} sampled tokens"
 
     def check_logits() -> str:
         return _check_logits(Cell(content[cell_file], manifest.states), golden)
 
-    if not (
-        cell_file in content
-        and verification.make(f"{prefix}graph", lambda: _read_graph(content[cell_file], cell_file, manifest, model))
-    ):
+    def read_graph() -> str:
+        return _read_graph(content[cell_file], cell_file, describe_graphs(manifest)[CELL_FILE], model)
+
+    if not (cell_file in content and verification.make(f"{prefix}graph", read_graph)):
         return
     verification.make(f"{prefix}manifest in the graph", lambda: _check_metadata(model, manifest))
     if not (golden_file in content and verification.make(golden_file, read_golden)):
@@ -132,6 +139,29 @@ def _verify_cell(
         verification.make(f"{prefix}golden {name} run", partial(_check_run, cell, golden, list(tokens), drawing))
 
 
+def _verify_shape(verification: Verification, content: Mapping[str, bytes], manifest: Manifest) -> None:
+    """Check the graphs of any other shape, each as far as it is whole, and the golden runs of all together."""
+    graphs = describe_graphs(manifest)
+    is_whole = set(graphs) <= set(content)
+    for name, signature in graphs.items():
+        model = onnx.ModelProto()
+        if name in content and verification.make(name, partial(_read_graph, content[name], name, signature, model)):
+            verification.make(f"manifest in {name}", partial(_check_metadata, model, manifest))
+        else:
+            is_whole = False
+    if EXAMPLES_FILE in content:
+        verification.make(
+            EXAMPLES_FILE, lambda: f"{len(parse_examples(content[EXAMPLES_FILE]).examples)} held-out items"
+        )
+
+    def repeat() -> str:
+        golden = parse_golden(content[GOLDEN_FILE], manifest)
+        return check_runs(Player(manifest, {name: content[name] for name in graphs}), golden)
+
+    if is_whole and GOLDEN_FILE in content:
+        verification.make("golden runs", repeat)
+
+
 def _check_digest(folder: Path, name: str, wanted: str, content: dict[str, bytes]) -> str:
     data = read_bundle_file(folder, name)
     found = digest(data)
@@ -141,14 +171,14 @@ def _check_digest(folder: Path, name: str, wanted: str, content: dict[str, bytes
     return f"sha256 {found[:16]}…, {len(data):,} bytes"
 
 
-def _read_graph(content: bytes, name: str, manifest: Manifest, model: onnx.ModelProto) -> str:
+def _read_graph(content: bytes, name: str, signature: Signature, model: onnx.ModelProto) -> str:
     try:
         model.ParseFromString(content)
         check_weights(model)
         onnx.checker.check_model(model)
     except (DecodeError, onnx.checker.ValidationError) as error:
         raise BundleError(f"{name} is not a valid graph: {str(error).strip().splitlines()[0]}") from error
-    return check_interface(model, manifest)
+    return check_interface(model, signature)
 
 
 def _check_metadata(model: onnx.ModelProto, manifest: Manifest) -> str:

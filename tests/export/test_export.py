@@ -7,12 +7,14 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 import torch
+from click.testing import Result
 from torch import Tensor, nn
 
 from unrolled.v1.bundle_pb2 import State
@@ -25,7 +27,7 @@ from unrolled_export.model import CharacterModel
 from unrolled_export.publication import publish
 from unrolled_export.reference import choose, uniform
 from unrolled_export.replay import GREEDY, Cell, generate
-from unrolled_export.step import CharacterStep
+from unrolled_export.step import RecurrentStep
 from unrolled_export.verification import verify_bundle
 
 COMMAND = "from unrolled_export.cli import export; export()"
@@ -61,7 +63,7 @@ def test_hello_is_learned(hello_bundles: dict[str, Path], cell: str) -> None:
 def test_golden_run_keeps_its_margin(hello_bundles: dict[str, Path], cell: str) -> None:
     bundle = hello_bundles[cell]
     manifest = parse_manifest((bundle / "manifest.json").read_bytes())
-    golden = parse_golden((bundle / "golden.json").read_bytes(), len(manifest.vocabulary))
+    golden = parse_golden((bundle / "golden.json").read_bytes(), manifest)
     assert golden.margin >= 1e-5
     assert len(golden.greedy) == len(golden.sampled) == 200
     runtime = Cell((bundle / "cell.onnx").read_bytes(), manifest.states)
@@ -71,6 +73,20 @@ def test_golden_run_keeps_its_margin(hello_bundles: dict[str, Path], cell: str) 
         choice = choose(row, uniform(golden.seed, position))
         assert choice.token == token
         assert choice.margin >= golden.margin
+
+
+@pytest.mark.parametrize("cell", ["mingru", "minlstm"])
+def test_minimal_cell_learns_hello_and_has_no_int8(
+    cell: str, invoke_train: Callable[..., Result], tmp_path: Path
+) -> None:
+    assert invoke_train("hello", "--cell", cell, "--layers", "2", "-o", tmp_path / "run").exit_code == 0
+    with pytest.raises(CellError, match=f"{cell} has no int8 variant"):
+        publish(tmp_path / "run", tmp_path / "bundle", name="hello", precision="int8")
+    manifest = publish(tmp_path / "run", tmp_path / "bundle", name="hello")
+    runtime = Cell((tmp_path / "bundle" / "cell.onnx").read_bytes(), manifest.states)
+    choices = generate(runtime, [manifest.vocabulary[:].index("h")], 4, GREEDY)
+    assert "".join(manifest.vocabulary[choice.token] for choice in choices) == "ello"
+    assert verify_bundle(tmp_path / "bundle").is_ok
 
 
 def test_bytes_are_the_same_every_time_and_anywhere(
@@ -121,7 +137,7 @@ def test_graph_tells_nothing_of_the_machine(hello_bundles: dict[str, Path]) -> N
 def test_graph_is_lean(cell: str, nodes: dict[str, int]) -> None:
     config = ModelConfig(cell=cell, layers=2, hidden=4)  # type: ignore[arg-type]
     states = [State(input=name, output=f"new_{name}", shape=[4]) for name in config.state_names]
-    graph = trace_cell(CharacterStep(CharacterModel(config, 3)), states, 3).graph
+    graph = trace_cell(RecurrentStep(CharacterModel(config, 3)), states, 3).graph
     assert Counter(node.op_type for node in graph.node) == nodes
 
 

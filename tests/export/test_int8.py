@@ -24,16 +24,17 @@ from unrolled.v1.bundle_pb2 import State
 from unrolled_export.authoring import export_cell
 from unrolled_export.checkpoint import read_tensors, write_tensors
 from unrolled_export.cli import export, train
-from unrolled_export.config import CELL_KINDS, CellKind, ModelConfig
+from unrolled_export.config import CellKind, ModelConfig
 from unrolled_export.errors import CellError
 from unrolled_export.golden import record_golden
-from unrolled_export.graph import to_bytes, trace_cell
+from unrolled_export.graph import trace_cell
 from unrolled_export.held_out import choose_text
 from unrolled_export.manifest import parse_golden, parse_manifest
 from unrolled_export.model import CharacterModel
 from unrolled_export.quantisation import quantise_cell, quantise_columns
 from unrolled_export.replay import GREEDY, Cell, generate
-from unrolled_export.step import CharacterStep
+from unrolled_export.sealing import to_bytes
+from unrolled_export.step import RecurrentStep
 from unrolled_export.trained import KIND, read_trained
 from unrolled_export.variant import Recipe, Text, make_form, measure
 from unrolled_export.verification import verify_bundle
@@ -84,7 +85,7 @@ def _trace(model: CharacterModel) -> tuple[onnx.ModelProto, list[State]]:
     states = [
         State(input=name, output=f"new_{name}", dtype="float32", shape=shape) for name in model.config.state_names
     ]
-    return trace_cell(CharacterStep(model), states, model.vocabulary_size), states
+    return trace_cell(RecurrentStep(model), states, model.width), states
 
 
 def _quantise(cell: onnx.ModelProto, states: list[State]) -> onnx.ModelProto:
@@ -101,7 +102,7 @@ def test_trained_cell_stays_near_fp32(verse_bundle: Path) -> None:
 
 
 @pytest.mark.parametrize("layers", [1, 3])
-@pytest.mark.parametrize("kind", CELL_KINDS)
+@pytest.mark.parametrize("kind", ["rnn", "gru", "lstm"])
 def test_every_kind_of_cell_is_quantised(kind: CellKind, layers: int) -> None:
     cell, states = _random_cell(kind, layers)
     before = cell.SerializeToString(deterministic=True)
@@ -130,7 +131,7 @@ def _watched(model: onnx.ModelProto, name: str) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(watched.SerializeToString(), options)
 
 
-@pytest.mark.parametrize("kind", CELL_KINDS)
+@pytest.mark.parametrize("kind", ["rnn", "gru", "lstm"])
 def test_products_are_those_of_integers(kind: CellKind) -> None:
     cell, states = _random_cell(kind, 1)
     model = _quantise(cell, states)
@@ -156,7 +157,7 @@ def test_products_are_those_of_integers(kind: CellKind) -> None:
     np.testing.assert_array_equal(given, wanted)
 
 
-@pytest.mark.parametrize("kind", CELL_KINDS)
+@pytest.mark.parametrize("kind", ["rnn", "gru", "lstm"])
 def test_row_is_the_same_in_every_batch(kind: CellKind) -> None:
     cell, states = _random_cell(kind, 3)
     int8 = Cell(to_bytes(_quantise(cell, states)), states)
@@ -353,7 +354,7 @@ def test_variant_of_the_wrong_name_is_refused(verse_bundle: Path, change: dict[s
 
 def test_golden_run_withstands_other_rounding(verse_bundle: Path) -> None:
     manifest = parse_manifest((verse_bundle / "manifest.json").read_bytes())
-    golden = parse_golden((verse_bundle / "golden.int8.json").read_bytes(), len(manifest.vocabulary))
+    golden = parse_golden((verse_bundle / "golden.int8.json").read_bytes(), manifest)
     _, int8 = _cells(verse_bundle)
     tokens = np.array([*golden.prompt, *golden.greedy], np.int64)
     generator, state = np.random.default_rng(99), int8.zero_state(4)
@@ -371,7 +372,7 @@ def test_own_cell_has_a_variant(tmp_path: Path) -> None:
     state = State(input="h0", output="new_h0", dtype="float32", shape=[8])
     recipe = Recipe("int8", lambda graph: quantise_cell(graph, [state]), Text(np.arange(50) % 3, "abc"))
     manifest = export_cell(
-        CharacterStep(model),
+        RecurrentStep(model),
         states=[state],
         vocabulary=list("abc"),
         name="own",

@@ -11,7 +11,7 @@ from unrolled_export.authoring import export_cell
 from unrolled_export.config import ModelConfig
 from unrolled_export.model import CharacterModel
 from unrolled_export.quantisation import quantise_cell
-from unrolled_export.step import CharacterStep
+from unrolled_export.step import RecurrentStep
 from unrolled_export.variant import Recipe, Text
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz .,\n"
@@ -28,7 +28,7 @@ def write_lstm_bundle(folder: Path, *, hidden: int = 32, layers: int = 2, int8: 
     bounded = [state for state in states if state.input.startswith("h")]
     text = Text(np.random.default_rng(1).integers(0, len(LETTERS), 1000), "random letters")
     export_cell(
-        CharacterStep(model),
+        RecurrentStep(model),
         states=states,
         vocabulary=LETTERS,
         name="lstm",

@@ -68,13 +68,26 @@ def export(
     console = Console(highlight=False)
     with failures_told():
         with console.status("exporting and comparing with PyTorch"):
+            from unrolled_export.course import read_course  # noqa: PLC0415
+            from unrolled_export.course_bundle import publish_course  # noqa: PLC0415
             from unrolled_export.publication import publish  # noqa: PLC0415
             from unrolled_export.variant import ACCEPTED_LOSS  # noqa: PLC0415
 
+            name = output.resolve().name if name is None else name
+            course = read_course(checkpoint)
+            if course is not None:
+                if precision != "fp32":
+                    raise click.UsageError(f"--precision {precision} goes with models of text; this is {course.recipe}")
+                folder = checkpoint if checkpoint.is_dir() else checkpoint.parent
+                manifest = publish_course(
+                    course, folder, output, name=name, description=description, licence=licence, force=force
+                )
+                _conclude(manifest, output)
+                return
             manifest = publish(
                 checkpoint,
                 output,
-                name=output.resolve().name if name is None else name,
+                name=name,
                 description=description,
                 licence=licence,
                 precision=precision,
@@ -100,7 +113,9 @@ def _conclude(manifest: Manifest, output: Path) -> None:
     table.add_row("name", f"[bold]{manifest.name}[/]")
     table.add_row("cell", f"{architecture.cell} {architecture.layers} x {architecture.hidden_size}")
     table.add_row("parameters", f"{architecture.parameters:,}")
-    if manifest.HasField("evaluation"):
+    for figure in manifest.evaluation.figures:
+        table.add_row(figure.name, f"{figure.value:.4f}")
+    if manifest.evaluation.characters:
         table.add_row("held out", f"{manifest.evaluation.nats_per_char:.4f} nats/char")
     for variant in manifest.variants:
         loss = variant.evaluation.nats_per_char - variant.baseline.nats_per_char

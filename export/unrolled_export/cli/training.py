@@ -1,4 +1,7 @@
-"""`unrolled train`: a text becomes a folder with a checkpoint, the best weights and a curve."""
+"""`unrolled train`: a text, or a recipe, becomes a folder with the best weights and a curve.
+
+A first word that names a recipe means that recipe; a file of the same name is written `./tagger`.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from unrolled_export.cli.failure import failures_told
+from unrolled_export.cli.teaching import teach
+from unrolled_export.recipes import RECIPES
 
 if TYPE_CHECKING:
     from unrolled_export.corpus import Corpus
     from unrolled_export.run import Run
 
+CELLS = ["rnn", "gru", "lstm", "mingru", "minlstm"]
 PROBABILITY = click.FloatRange(0, 1, max_open=True)
 TEXT_DEFAULTS: dict[str, Any] = {
     "hidden": 32,
@@ -24,9 +30,20 @@ TEXT_DEFAULTS: dict[str, Any] = {
     "weight_decay": 0.0,
 }
 
+SHAKESPEARE: dict[str, Any] = {
+    "hidden": 448,
+    "embedding": 128,
+    "dropout": 0.35,
+    "weight_dropout": 0.3,
+    "epochs": 24,
+    "learning_rate": 0.003,
+    "average": 0.999,
+}
+
 
 @click.command()
-@click.argument("textfile", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("what", required=False, metavar="[RECIPE]")
+@click.argument("textfile", required=False, metavar="[TEXTFILE]")
 @click.option("--text", help="Train on these words instead of a file.")
 @click.option(
     "-o",
@@ -35,7 +52,7 @@ TEXT_DEFAULTS: dict[str, Any] = {
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder of the run.",
 )
-@click.option("--cell", type=click.Choice(["rnn", "gru", "lstm"]), default="lstm", show_default=True)
+@click.option("--cell", type=click.Choice(CELLS), default="lstm", show_default=True)
 @click.option("--layers", type=click.IntRange(1, 16), default=2, show_default=True)
 @click.option("--hidden", type=click.IntRange(1, 8192), default=256, show_default=True, help="Units of a layer.")
 @click.option(
@@ -88,23 +105,53 @@ TEXT_DEFAULTS: dict[str, Any] = {
 @click.option("--threads", type=click.IntRange(1, 1024), help="Processor threads.  [default: torch's choice]")
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=1, show_default=True)
 @click.option("--checkpoint-every", type=click.FloatRange(0), default=60.0, show_default=True, metavar="SECONDS")
+@click.option("--rounds", type=click.IntRange(1), help="Most rounds of a recipe.  [default: the recipe's]")
 @click.option("--resume", is_flag=True, help="Continue the run in the folder, if there is one.")
 @click.pass_context
 def train(context: click.Context, /, **options: Any) -> None:
-    """Train a character model on TEXTFILE.
+    """Train a character model on TEXTFILE, or what RECIPE says (`unrolled recipes` lists them).
 
-    Stopping it (Ctrl-C, SIGTERM, or worse) loses nothing but the time since the last checkpoint: the same
-    command with --resume continues to the same weights.
+    Stopping the training on a text (Ctrl-C, SIGTERM, or worse) loses nothing but the time since the last
+    checkpoint: the same command with --resume continues to the same weights.
     """
+    recipe = _take_recipe(context, options)
+    if recipe and RECIPES[recipe].module:
+        given = {name for name in context.params if _is_given(context, name)}
+        teach(recipe, {name: options.get(name) for name in given}, options, _command_line(context))
+        return
     if (options["textfile"] is None) == (options["text"] is None):
-        raise click.UsageError("give either TEXTFILE or --text")
+        raise click.UsageError("give either TEXTFILE or --text, or the name of a recipe")
+    if options["rounds"] is not None:
+        raise click.UsageError("--rounds goes with a recipe: a text is read in --epochs")
+    if options["weight_dropout"] and options["cell"] in {"mingru", "minlstm"}:
+        raise click.UsageError(f"--weight-dropout does not go with {options['cell']}: it has no recurrent weights")
     command = _command_line(context)
     if options["text"] is not None:
         _make_small(context, options)
+    elif recipe:
+        options.update({name: value for name, value in SHAKESPEARE.items() if not _is_given(context, name)})
     with failures_told():
         run = _prepare(options, command)
         run.open(resume=options["resume"])
     _proceed(run, options)
+
+
+def _take_recipe(context: click.Context, options: dict[str, Any]) -> str:
+    """Tell a recipe's name and a text's path apart; leave the path in `options["textfile"]`."""
+    what = options.pop("what")
+    recipe = what if what in RECIPES else ""
+    if not recipe:
+        if options["textfile"] is not None:
+            raise click.UsageError(f"{what!r} is not a recipe: `unrolled recipes` lists them")
+        options["textfile"] = what
+    if recipe == "hello":
+        if options["text"] is not None:
+            raise click.UsageError("the recipe hello has its own --text")
+        options["text"] = "hello"
+    if options["textfile"] is not None:
+        kind = click.Path(exists=True, dir_okay=False, path_type=Path)
+        options["textfile"] = kind.convert(options["textfile"], context.command.params[1], context)
+    return recipe
 
 
 def _make_small(context: click.Context, options: dict[str, Any]) -> None:
@@ -129,7 +176,7 @@ def _command_line(context: click.Context) -> str:
         name, value = str(parameter.name), context.params[str(parameter.name)]
         if not _is_given(context, name) or name in {"resume", "threads", "checkpoint_every"}:
             continue
-        if name != "textfile":
+        if name not in {"what", "textfile"}:
             words.append("-o" if name == "output" else max(parameter.opts, key=len))
         words.append(value.resolve().name if isinstance(value, Path) else str(value))
     return join(words)

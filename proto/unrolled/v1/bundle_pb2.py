@@ -14,7 +14,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18unrolled/v1/bundle.proto\x12\x0bunrolled.v1\"\xfb\x02\n\x08Manifest\x12\x0e\n\x06\x66ormat\x18\x01 \x01(\r\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x1f\n\x04task\x18\x03 \x01(\x0e\x32\x11.unrolled.v1.Task\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12/\n\x0c\x61rchitecture\x18\x05 \x01(\x0b\x32\x19.unrolled.v1.Architecture\x12\x12\n\nvocabulary\x18\x06 \x03(\t\x12\"\n\x06states\x18\x07 \x03(\x0b\x32\x12.unrolled.v1.State\x12+\n\nevaluation\x18\x08 \x01(\x0b\x32\x17.unrolled.v1.Evaluation\x12/\n\x05\x66iles\x18\t \x03(\x0b\x32 .unrolled.v1.Manifest.FilesEntry\x12&\n\x08variants\x18\n \x03(\x0b\x32\x14.unrolled.v1.Variant\x1a,\n\nFilesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x92\x01\n\x07Variant\x12\x11\n\tprecision\x18\x01 \x01(\t\x12\x0c\n\x04\x63\x65ll\x18\x02 \x01(\t\x12\x0e\n\x06golden\x18\x03 \x01(\t\x12+\n\nevaluation\x18\x04 \x01(\x0b\x32\x17.unrolled.v1.Evaluation\x12)\n\x08\x62\x61seline\x18\x05 \x01(\x0b\x32\x17.unrolled.v1.Evaluation\"m\n\x0c\x41rchitecture\x12\x0c\n\x04\x63\x65ll\x18\x01 \x01(\t\x12\x0e\n\x06layers\x18\x02 \x01(\r\x12\x13\n\x0bhidden_size\x18\x03 \x01(\r\x12\x16\n\x0e\x65mbedding_size\x18\x04 \x01(\r\x12\x12\n\nparameters\x18\x05 \x01(\x04\"U\n\x05State\x12\r\n\x05input\x18\x01 \x01(\t\x12\x0e\n\x06output\x18\x02 \x01(\t\x12\r\n\x05\x64type\x18\x03 \x01(\t\x12\r\n\x05shape\x18\x04 \x03(\r\x12\x0f\n\x07initial\x18\x05 \x01(\x02\"_\n\nEvaluation\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x15\n\rnats_per_char\x18\x02 \x01(\x01\x12\x15\n\rbits_per_char\x18\x03 \x01(\x01\x12\x12\n\ncharacters\x18\x04 \x01(\x04\"z\n\x06Golden\x12\x0e\n\x06prompt\x18\x01 \x03(\r\x12\x0c\n\x04seed\x18\x02 \x01(\x04\x12\x0e\n\x06greedy\x18\x03 \x03(\r\x12\x0f\n\x07sampled\x18\x04 \x03(\r\x12\x0e\n\x06margin\x18\x05 \x01(\x01\x12\x0e\n\x06logits\x18\x06 \x03(\x02\x12\x11\n\ttolerance\x18\x07 \x01(\x01*/\n\x04Task\x12\x14\n\x10TASK_UNSPECIFIED\x10\x00\x12\x11\n\rTASK_GENERATE\x10\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18unrolled/v1/bundle.proto\x12\x0bunrolled.v1\"\xbb\x04\n\x08Manifest\x12\x0e\n\x06\x66ormat\x18\x01 \x01(\r\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x1f\n\x04task\x18\x03 \x01(\x0e\x32\x11.unrolled.v1.Task\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12/\n\x0c\x61rchitecture\x18\x05 \x01(\x0b\x32\x19.unrolled.v1.Architecture\x12\x12\n\nvocabulary\x18\x06 \x03(\t\x12\"\n\x06states\x18\x07 \x03(\x0b\x32\x12.unrolled.v1.State\x12+\n\nevaluation\x18\x08 \x01(\x0b\x32\x17.unrolled.v1.Evaluation\x12/\n\x05\x66iles\x18\t \x03(\x0b\x32 .unrolled.v1.Manifest.FilesEntry\x12&\n\x08variants\x18\n \x03(\x0b\x32\x14.unrolled.v1.Variant\x12 \n\x05input\x18\x0b \x01(\x0b\x32\x11.unrolled.v1.Port\x12!\n\x06output\x18\x0c \x01(\x0b\x32\x11.unrolled.v1.Port\x12)\n\tcondition\x18\r \x01(\x0b\x32\x16.unrolled.v1.Condition\x12%\n\x07\x65ncoder\x18\x0e \x01(\x0b\x32\x14.unrolled.v1.Encoder\x12\'\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x0f \x01(\x0b\x32\x15.unrolled.v1.Feedback\x1a,\n\nFilesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"M\n\x04Port\x12\'\n\x08modality\x18\x01 \x01(\x0e\x32\x15.unrolled.v1.Modality\x12\r\n\x05width\x18\x02 \x01(\r\x12\r\n\x05names\x18\x03 \x03(\t\",\n\tCondition\x12\x1f\n\x04port\x18\x01 \x01(\x0b\x32\x11.unrolled.v1.Port\"w\n\x07\x45ncoder\x12 \n\x05input\x18\x01 \x01(\x0b\x32\x11.unrolled.v1.Port\x12\x12\n\nvocabulary\x18\x02 \x03(\t\x12\"\n\x06states\x18\x03 \x03(\x0b\x32\x12.unrolled.v1.State\x12\x12\n\nhas_bridge\x18\x04 \x01(\x08\"y\n\x08\x46\x65\x65\x64\x62\x61\x63k\x12\x18\n\x0bstart_token\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x16\n\tend_token\x18\x02 \x01(\rH\x01\x88\x01\x01\x12\r\n\x05start\x18\x03 \x03(\x02\x12\x0e\n\x06length\x18\x04 \x01(\rB\x0e\n\x0c_start_tokenB\x0c\n\n_end_token\"\x92\x01\n\x07Variant\x12\x11\n\tprecision\x18\x01 \x01(\t\x12\x0c\n\x04\x63\x65ll\x18\x02 \x01(\t\x12\x0e\n\x06golden\x18\x03 \x01(\t\x12+\n\nevaluation\x18\x04 \x01(\x0b\x32\x17.unrolled.v1.Evaluation\x12)\n\x08\x62\x61seline\x18\x05 \x01(\x0b\x32\x17.unrolled.v1.Evaluation\"m\n\x0c\x41rchitecture\x12\x0c\n\x04\x63\x65ll\x18\x01 \x01(\t\x12\x0e\n\x06layers\x18\x02 \x01(\r\x12\x13\n\x0bhidden_size\x18\x03 \x01(\r\x12\x16\n\x0e\x65mbedding_size\x18\x04 \x01(\r\x12\x12\n\nparameters\x18\x05 \x01(\x04\"U\n\x05State\x12\r\n\x05input\x18\x01 \x01(\t\x12\x0e\n\x06output\x18\x02 \x01(\t\x12\r\n\x05\x64type\x18\x03 \x01(\t\x12\r\n\x05shape\x18\x04 \x03(\r\x12\x0f\n\x07initial\x18\x05 \x01(\x02\"\x85\x01\n\nEvaluation\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x15\n\rnats_per_char\x18\x02 \x01(\x01\x12\x15\n\rbits_per_char\x18\x03 \x01(\x01\x12\x12\n\ncharacters\x18\x04 \x01(\x04\x12$\n\x07\x66igures\x18\x05 \x03(\x0b\x32\x13.unrolled.v1.Figure\"4\n\x06\x46igure\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01\x12\r\n\x05\x63ount\x18\x03 \x01(\x04\"\x9a\x01\n\x06Golden\x12\x0e\n\x06prompt\x18\x01 \x03(\r\x12\x0c\n\x04seed\x18\x02 \x01(\x04\x12\x0e\n\x06greedy\x18\x03 \x03(\r\x12\x0f\n\x07sampled\x18\x04 \x03(\r\x12\x0e\n\x06margin\x18\x05 \x01(\x01\x12\x0e\n\x06logits\x18\x06 \x03(\x02\x12\x11\n\ttolerance\x18\x07 \x01(\x01\x12\x1e\n\x04runs\x18\x08 \x03(\x0b\x32\x10.unrolled.v1.Run\"\x88\x01\n\x03Run\x12\x11\n\tcondition\x18\x01 \x03(\x02\x12#\n\x06source\x18\x02 \x01(\x0b\x32\x13.unrolled.v1.Series\x12#\n\x06inputs\x18\x03 \x01(\x0b\x32\x13.unrolled.v1.Series\x12$\n\x07outputs\x18\x04 \x03(\x0b\x32\x13.unrolled.v1.Vector\">\n\x06Series\x12\x0e\n\x06tokens\x18\x01 \x03(\r\x12$\n\x07vectors\x18\x02 \x03(\x0b\x32\x13.unrolled.v1.Vector\"\x18\n\x06Vector\x12\x0e\n\x06values\x18\x01 \x03(\x02\"C\n\x08\x45xamples\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12&\n\x08\x65xamples\x18\x02 \x03(\x0b\x32\x14.unrolled.v1.Example\"\x8b\x01\n\x07\x45xample\x12\x11\n\tcondition\x18\x01 \x03(\x02\x12#\n\x06source\x18\x02 \x01(\x0b\x32\x13.unrolled.v1.Series\x12#\n\x06inputs\x18\x03 \x01(\x0b\x32\x13.unrolled.v1.Series\x12#\n\x06wanted\x18\x04 \x01(\x0b\x32\x13.unrolled.v1.Series*a\n\x08Modality\x12\x18\n\x14MODALITY_UNSPECIFIED\x10\x00\x12\x12\n\x0eMODALITY_TOKEN\x10\x01\x12\x13\n\x0fMODALITY_VECTOR\x10\x02\x12\x12\n\x0eMODALITY_LABEL\x10\x03*d\n\x04Task\x12\x14\n\x10TASK_UNSPECIFIED\x10\x00\x12\x11\n\rTASK_GENERATE\x10\x01\x12\x11\n\rTASK_CLASSIFY\x10\x02\x12\x0c\n\x08TASK_TAG\x10\x03\x12\x12\n\x0eTASK_TRANSDUCE\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -23,20 +23,42 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   DESCRIPTOR._options = None
   _globals['_MANIFEST_FILESENTRY']._options = None
   _globals['_MANIFEST_FILESENTRY']._serialized_options = b'8\001'
-  _globals['_TASK']._serialized_start=991
-  _globals['_TASK']._serialized_end=1038
+  _globals['_MODALITY']._serialized_start=2118
+  _globals['_MODALITY']._serialized_end=2215
+  _globals['_TASK']._serialized_start=2217
+  _globals['_TASK']._serialized_end=2317
   _globals['_MANIFEST']._serialized_start=42
-  _globals['_MANIFEST']._serialized_end=421
-  _globals['_MANIFEST_FILESENTRY']._serialized_start=377
-  _globals['_MANIFEST_FILESENTRY']._serialized_end=421
-  _globals['_VARIANT']._serialized_start=424
-  _globals['_VARIANT']._serialized_end=570
-  _globals['_ARCHITECTURE']._serialized_start=572
-  _globals['_ARCHITECTURE']._serialized_end=681
-  _globals['_STATE']._serialized_start=683
-  _globals['_STATE']._serialized_end=768
-  _globals['_EVALUATION']._serialized_start=770
-  _globals['_EVALUATION']._serialized_end=865
-  _globals['_GOLDEN']._serialized_start=867
-  _globals['_GOLDEN']._serialized_end=989
+  _globals['_MANIFEST']._serialized_end=613
+  _globals['_MANIFEST_FILESENTRY']._serialized_start=569
+  _globals['_MANIFEST_FILESENTRY']._serialized_end=613
+  _globals['_PORT']._serialized_start=615
+  _globals['_PORT']._serialized_end=692
+  _globals['_CONDITION']._serialized_start=694
+  _globals['_CONDITION']._serialized_end=738
+  _globals['_ENCODER']._serialized_start=740
+  _globals['_ENCODER']._serialized_end=859
+  _globals['_FEEDBACK']._serialized_start=861
+  _globals['_FEEDBACK']._serialized_end=982
+  _globals['_VARIANT']._serialized_start=985
+  _globals['_VARIANT']._serialized_end=1131
+  _globals['_ARCHITECTURE']._serialized_start=1133
+  _globals['_ARCHITECTURE']._serialized_end=1242
+  _globals['_STATE']._serialized_start=1244
+  _globals['_STATE']._serialized_end=1329
+  _globals['_EVALUATION']._serialized_start=1332
+  _globals['_EVALUATION']._serialized_end=1465
+  _globals['_FIGURE']._serialized_start=1467
+  _globals['_FIGURE']._serialized_end=1519
+  _globals['_GOLDEN']._serialized_start=1522
+  _globals['_GOLDEN']._serialized_end=1676
+  _globals['_RUN']._serialized_start=1679
+  _globals['_RUN']._serialized_end=1815
+  _globals['_SERIES']._serialized_start=1817
+  _globals['_SERIES']._serialized_end=1879
+  _globals['_VECTOR']._serialized_start=1881
+  _globals['_VECTOR']._serialized_end=1905
+  _globals['_EXAMPLES']._serialized_start=1907
+  _globals['_EXAMPLES']._serialized_end=1974
+  _globals['_EXAMPLE']._serialized_start=1977
+  _globals['_EXAMPLE']._serialized_end=2116
 # @@protoc_insertion_point(module_scope)
