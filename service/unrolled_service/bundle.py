@@ -189,6 +189,9 @@ def _check_manifest(folder: Path, manifest: Manifest) -> None:
         f"format {manifest.format} is not {FORMAT}": manifest.format != FORMAT,
         "name is not 1 to 128 of a-z 0-9 . _ -": not _NAME.fullmatch(manifest.name),
         "task is not TASK_GENERATE": manifest.task != TASK_GENERATE,
+        "is not plain generation of tokens, which is all that this server does": any(
+            manifest.HasField(name) for name in ("input", "output", "condition", "encoder", "feedback")
+        ),
         "vocabulary has fewer than 2 tokens": len(manifest.vocabulary) < 2,
         "vocabulary has a token that is not one character": any(len(token) != 1 for token in manifest.vocabulary),
         "vocabulary has a token twice": len(set(manifest.vocabulary)) < len(manifest.vocabulary),

@@ -79,6 +79,14 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "wrong type": (lambda f: edit(f, lambda m: m.update(format="x")), r"manifest\.json: "),
     "other format": (lambda f: edit(f, lambda m: m.update(format=2)), r"format 2 is not 1"),
     "bad name": (lambda f: edit(f, lambda m: m.update(name="../x")), r"name is not"),
+    "a condition": (
+        lambda f: edit(f, lambda m: m.update(condition={"port": {"modality": "MODALITY_VECTOR", "width": 2}})),
+        "plain generation of tokens",
+    ),
+    "vectors": (
+        lambda f: edit(f, lambda m: m.update(input={"modality": "MODALITY_VECTOR", "width": 2})),
+        "plain generation of tokens",
+    ),
     "no task": (lambda f: edit(f, lambda m: m.pop("task")), r"task is not"),
     "one token": (lambda f: edit(f, lambda m: m.update(vocabulary=["a"])), r"fewer than 2"),
     "token twice": (lambda f: edit(f, lambda m: m.update(vocabulary=["a", "b", "a"])), r"a token twice"),
