@@ -188,7 +188,7 @@ def _check_manifest(folder: Path, manifest: Manifest) -> None:
     faults = {
         f"format {manifest.format} is not {FORMAT}": manifest.format != FORMAT,
         "name is not 1 to 128 of a-z 0-9 . _ -": not _NAME.fullmatch(manifest.name),
-        "task is not TASK_GENERATE": manifest.task != TASK_GENERATE,
+        "task is not TASK_GENERATE, which is all that this server does": manifest.task != TASK_GENERATE,
         "is not plain generation of tokens, which is all that this server does": any(
             manifest.HasField(name) for name in ("input", "output", "condition", "encoder", "feedback")
         ),

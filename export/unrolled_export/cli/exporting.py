@@ -104,6 +104,7 @@ def _conclude(manifest: Manifest, output: Path) -> None:
 
     from unrolled_export.bundle import digest  # noqa: PLC0415
     from unrolled_export.manifest import MANIFEST_FILE  # noqa: PLC0415
+    from unrolled_export.shape import is_plain  # noqa: PLC0415
 
     console = Console(highlight=False)
     table = Table.grid(padding=(0, 2))
@@ -122,4 +123,5 @@ def _conclude(manifest: Manifest, output: Path) -> None:
         table.add_row(variant.precision, f"{variant.evaluation.nats_per_char:.4f} nats/char, {loss:+.4f} against fp32")
     table.add_row("identity", digest((output / MANIFEST_FILE).read_bytes()))
     console.print(table)
-    console.print(f"\n[green]equal to PyTorch.[/] Next: [bold]unrolled serve --bundle {output}[/]", soft_wrap=True)
+    verb = "serve --bundle" if is_plain(manifest) else "verify"  # a server takes plain generation alone
+    console.print(f"\n[green]equal to PyTorch.[/] Next: [bold]unrolled {verb} {output}[/]", soft_wrap=True)

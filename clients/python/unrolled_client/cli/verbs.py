@@ -26,10 +26,13 @@ VERBS: Mapping[str, Verb] = MappingProxyType(
         "rewind": Verb("unrolled_client.cli.session:rewind", "cli", "Take a session back to an earlier position."),
         "snapshot": Verb("unrolled_client.cli.session:snapshot", "cli", "Write a session as portable bytes."),
         "restore": Verb("unrolled_client.cli.session:restore", "cli", "Make a session of a snapshot."),
-        "train": Verb("unrolled_export.cli:train", "export", "Train a model on a text file."),
+        "recipes": Verb("unrolled_export.cli:recipes", "export", "List what can be trained by name."),
+        "train": Verb("unrolled_export.cli:train", "export", "Train a recipe, or a model on a text file."),
         "export": Verb("unrolled_export.cli:export", "export", "Write a trained model as a bundle."),
         "verify": Verb(
             "unrolled_export.cli:verify", "service", "Check that a bundle is whole and gives its golden run."
         ),
+        "inspect": Verb("unrolled_export.cli:inspect", "export", "Look into a trained model."),
+        "wrap": Verb("unrolled_export.cli:wrap", "service", "Make a bundle of a foreign ONNX file."),
     }
 )
