@@ -14,7 +14,9 @@ from collections.abc import Callable, Sequence
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha._async import ReflectionServicer
+from grpc_reflection.v1alpha.reflection_pb2 import DESCRIPTOR as REFLECTION
+from grpc_reflection.v1alpha.reflection_pb2_grpc import add_ServerReflectionServicer_to_server
 
 from unrolled.v1 import generation_pb2, model_pb2, session_pb2
 from unrolled.v1.generation_pb2_grpc import add_GenerationServiceServicer_to_server
@@ -161,9 +163,9 @@ class Server:
         names = [
             *_SERVICES,
             health_pb2.DESCRIPTOR.services_by_name["Health"].full_name,
-            reflection.SERVICE_NAME,
+            REFLECTION.services_by_name["ServerReflection"].full_name,
         ]
-        reflection.enable_server_reflection(names, guard)
+        add_ServerReflectionServicer_to_server(ReflectionServicer(names), guard)
         return server
 
     async def _watch_lag(self) -> None:

@@ -117,22 +117,6 @@ def test_a_call_that_failed_may_be_repeated() -> None:
     asyncio.run(check())
 
 
-def test_a_call_that_was_cancelled_may_be_repeated() -> None:
-    async def check() -> None:
-        calls, maker = Idempotency(Clock()), Maker()
-        maker.may_answer.clear()
-        running = asyncio.create_task(calls.once("k", REQUEST, maker))
-        await asyncio.sleep(0)
-        running.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await running
-        maker.may_answer.set()
-
-        assert (await calls.once("k", REQUEST, maker)).session.id == "s1"
-
-    asyncio.run(check())
-
-
 def test_answers_are_remembered_for_their_time() -> None:
     async def check() -> None:
         clock = Clock()
