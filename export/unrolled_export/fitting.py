@@ -6,6 +6,7 @@ Owns the numbers of a run and nothing else: no files, no console, no clock.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -61,12 +62,12 @@ class Round:
     is_best: bool
 
 
-class Fitted(nn.Module):
+class Fitted(nn.Module, ABC):
     """What can be fitted: it begins a batch, then reads it."""
 
+    @abstractmethod
     def begin(self, batch: Batch, /) -> Carried:
         """Make the state from which a batch is read."""
-        raise NotImplementedError
 
 
 def fit(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -20,9 +21,9 @@ Pictures = Callable[[Player, Sequence[Round]], Mapping[str, bytes]]
 class Pupil(Fitted):
     """A model that a recipe trains and that becomes a bundle."""
 
+    @abstractmethod
     def steps(self) -> dict[str, nn.Module]:
         """Give the modules to export, without memory, by the file that each one becomes."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)

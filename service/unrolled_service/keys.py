@@ -19,7 +19,6 @@ from typing import Self
 from unrolled_service.errors import KeyFileError
 
 MIN_SECRET_BYTES = 32
-SIGNATURE_BYTES = 32
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _HEX = re.compile(r"(?:[0-9A-Fa-f]{2})+")
 

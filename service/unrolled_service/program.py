@@ -186,8 +186,3 @@ class Program:
 
 _PLAIN_OUTPUTS = ["tokens", "new_state"]
 _FULL_OUTPUTS = [*_PLAIN_OUTPUTS, "chosen", "top", "top_tokens"]
-
-
-def temperatures(sampling: Sequence[Sampling]) -> Floats:
-    """Return the temperatures of rows as a program takes them: f32[B, 1]."""
-    return np.array([[each.temperature] for each in sampling], np.float32)

@@ -1,5 +1,7 @@
 """The composed program against the plain reference, step by step."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from unrolled_export.reference import choose, uniform
 from unrolled_service.arena import StateSpec
-from unrolled_service.program import NOT_FORCED, Batch, Extras, Outcome, Program, temperatures
+from unrolled_service.program import NOT_FORCED, Batch, Extras, Outcome, Program
 from unrolled_service.sampling import Sampling
 
 STATE = StateSpec("h0", "new_h0", (4,))
@@ -59,6 +61,11 @@ def reference_step(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     state = state * np.float32(0.5) + np.float32(token) * np.float32(0.01)
     return table[token] + state.sum(dtype=np.float32) * table[token], state
+
+
+def temperatures(sampling: Sequence[Sampling]) -> NDArray[np.float32]:
+    """Return the temperatures of rows as a program takes them: f32[B, 1]."""
+    return np.array([[each.temperature] for each in sampling], np.float32)
 
 
 SAMPLINGS = st.builds(
