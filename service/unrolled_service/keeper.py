@@ -5,6 +5,7 @@ Each write renews the lease. Who has the session is the custody's business. Runs
 
 import asyncio
 import time
+from contextlib import suppress
 
 from unrolled_service.custody import Custody
 from unrolled_service.errors import UnrolledError
@@ -27,6 +28,9 @@ class Keeper:
         self._session_id = session_id if custody.has_store else None
         self._outbox = outbox
         self._interval_s = settings.store_interval_s
+        self._interval_tokens = settings.store_interval_tokens
+        self._noted: int | None = None
+        self._is_due = asyncio.Event()
         self._lease_s = settings.store_lease_s
         self._kept_until = time.monotonic() + self._lease_s
         self._saving = asyncio.Lock()
@@ -58,9 +62,20 @@ class Keeper:
         if self.is_overdue:
             await self._save()
 
+    def note(self, position: int) -> None:
+        """Take in how far the stream is; after enough tokens the session is written before its time."""
+        if self._noted is None:
+            self._noted = position
+        elif position - self._noted >= self._interval_tokens:
+            self._noted = position
+            self._is_due.set()
+
     async def _renew(self) -> None:
         while True:
-            await asyncio.sleep(self._interval_s)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._interval_s):
+                    await self._is_due.wait()
+            self._is_due.clear()
             try:
                 await self._save()
             except UnrolledError as error:

@@ -66,6 +66,9 @@ class Settings(BaseSettings):
     store_interval_s: float = Field(
         1.0, gt=0, le=3600, description="how often the session of a running stream is written to the store"
     )
+    store_interval_tokens: int = Field(
+        4096, ge=1, le=2**31 - 1, description="after how many tokens it is written, if that is sooner"
+    )
     store_lease_s: float = Field(
         5.0, gt=0, le=3600, description="how long other servers wait for one that went away in the middle of a stream"
     )

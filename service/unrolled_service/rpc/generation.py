@@ -124,6 +124,7 @@ class GenerationService(GenerationServiceServicer):
                         if outbox.is_ended:
                             break
                         await outbox.write(context.write(write_chunk(piece, vocabulary)), piece.position)
+                        keeper.note(piece.position)
                     if outbox.error:
                         raise _placed(outbox.error, claim)
                     claim.worker.driver.wake()  # a row that rests may go on
