@@ -9,6 +9,7 @@ stands too); its message is written for the caller. Nothing here knows gRPC.
     ├── ModelNotFound
     ├── SessionNotFound, SessionExpired, SessionEvicted
     ├── SessionBusy, SessionMoved, Preempted
+    ├── TaskMismatch             says which ``method`` fits
     ├── PositionMismatch, ModelMismatch, RewindOutOfRange, IdempotencyConflict
     ├── SnapshotInvalid, SnapshotMismatch
     ├── SlotsExhausted, QueueFull, StoreUnavailable    come back after ``retry_after_s``
@@ -138,6 +139,22 @@ class ModelMismatch(UnrolledError):
     reason = "MODEL_MISMATCH"
 
 
+class TaskMismatch(UnrolledError):
+    """The bundle does something else than the method is for, or keeps no sessions.
+
+    Args:
+        model: name of the bundle.
+        method: the method that fits, for instance ``SequenceService.Step``.
+        lack: what the bundle does not do, for instance "generates no text".
+    """
+
+    reason = "TASK_MISMATCH"
+
+    def __init__(self, model: str, method: str, lack: str) -> None:
+        super().__init__(f"{model!r} {lack}; call {method}")
+        self.method = method
+
+
 class RewindOutOfRange(UnrolledError):
     """The session cannot be rewound to that position."""
 
@@ -209,6 +226,7 @@ REASONS = tuple(
         Preempted,
         PositionMismatch,
         ModelMismatch,
+        TaskMismatch,
         RewindOutOfRange,
         IdempotencyConflict,
         SnapshotInvalid,

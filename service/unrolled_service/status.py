@@ -11,7 +11,7 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 
 from unrolled.v1.error_pb2 import ErrorReason, grpc_code
-from unrolled_service.errors import InvalidField, UnrolledError
+from unrolled_service.errors import InvalidField, TaskMismatch, UnrolledError
 
 DOMAIN = "unrolled"
 _PREFIX = "ERROR_REASON_"
@@ -31,6 +31,8 @@ def code_of(reason: str) -> grpc.StatusCode:
 def refusal_status(error: UnrolledError) -> Status:
     """Return the status of a refusal, with its details."""
     metadata = {} if error.position is None else {"position": str(error.position)}
+    if isinstance(error, TaskMismatch):
+        metadata["method"] = error.method
     details: list[Message] = [ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata)]
     if isinstance(error, InvalidField):
         violation = BadRequest.FieldViolation(field=error.field, description=error.description)

@@ -50,6 +50,8 @@ def make_error(kind: type[service.UnrolledError]) -> service.UnrolledError:
     arguments: dict[str, Any] = {}
     if issubclass(kind, service.InvalidField):
         arguments = {"field": "stop[3]", "description": "has no character"}
+    elif kind is service.TaskMismatch:
+        arguments = {"model": "digits", "method": "SequenceService.Classify", "lack": "generates nothing"}
     elif "__init__" not in vars(kind):
         arguments = {"message": "no", "retry_after_s": 1.5, "position": 7}
     return kind(**arguments)

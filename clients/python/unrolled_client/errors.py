@@ -8,7 +8,7 @@ working.
     |- InvalidArgument      InvalidField, UnknownCharacter, SnapshotInvalid
     |- NotFound             ModelNotFound, SessionNotFound, SessionExpired, SessionEvicted
     |- Aborted              SessionBusy, SessionMoved, Preempted, ReaderStalled, IdempotencyConflict
-    |- FailedPrecondition   PositionMismatch, ModelMismatch, SnapshotMismatch
+    |- FailedPrecondition   PositionMismatch, ModelMismatch, TaskMismatch, SnapshotMismatch
     |- OutOfRange           RewindOutOfRange
     |- ResourceExhausted    SlotsExhausted, QueueFull
     |- Unavailable          Draining, StoreUnavailable, Unreachable
@@ -129,6 +129,10 @@ class ModelMismatch(FailedPrecondition):
     """The session was made for another model than the one named."""
 
 
+class TaskMismatch(FailedPrecondition):
+    """The bundle does something else than the method is for; the message names the method that fits."""
+
+
 class SnapshotMismatch(FailedPrecondition):
     """The snapshot belongs to another bundle or owner, or to a machine that rounds differently."""
 
@@ -201,6 +205,7 @@ BY_REASON: Mapping[str, type[UnrolledError]] = MappingProxyType(
         "REWIND_OUT_OF_RANGE": RewindOutOfRange,
         "IDEMPOTENCY_CONFLICT": IdempotencyConflict,
         "SNAPSHOT_INVALID": SnapshotInvalid,
+        "TASK_MISMATCH": TaskMismatch,
         "SNAPSHOT_MISMATCH": SnapshotMismatch,
         "SLOTS_EXHAUSTED": SlotsExhausted,
         "QUEUE_FULL": QueueFull,

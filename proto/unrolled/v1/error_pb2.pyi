@@ -29,6 +29,7 @@ class ErrorReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ERROR_REASON_SNAPSHOT_MISMATCH: _ClassVar[ErrorReason]
     ERROR_REASON_IDEMPOTENCY_CONFLICT: _ClassVar[ErrorReason]
     ERROR_REASON_STORE_UNAVAILABLE: _ClassVar[ErrorReason]
+    ERROR_REASON_TASK_MISMATCH: _ClassVar[ErrorReason]
 ERROR_REASON_UNSPECIFIED: ErrorReason
 ERROR_REASON_INVALID_FIELD: ErrorReason
 ERROR_REASON_UNKNOWN_CHARACTER: ErrorReason
@@ -51,5 +52,6 @@ ERROR_REASON_SNAPSHOT_INVALID: ErrorReason
 ERROR_REASON_SNAPSHOT_MISMATCH: ErrorReason
 ERROR_REASON_IDEMPOTENCY_CONFLICT: ErrorReason
 ERROR_REASON_STORE_UNAVAILABLE: ErrorReason
+ERROR_REASON_TASK_MISMATCH: ErrorReason
 GRPC_CODE_FIELD_NUMBER: _ClassVar[int]
 grpc_code: _descriptor.FieldDescriptor

@@ -1,4 +1,5 @@
 from google.protobuf import duration_pb2 as _duration_pb2
+from unrolled.v1 import bundle_pb2 as _bundle_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -12,38 +13,46 @@ class FinishReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     FINISH_REASON_UNSPECIFIED: _ClassVar[FinishReason]
     FINISH_REASON_LENGTH: _ClassVar[FinishReason]
     FINISH_REASON_STOP: _ClassVar[FinishReason]
+    FINISH_REASON_END: _ClassVar[FinishReason]
 FINISH_REASON_UNSPECIFIED: FinishReason
 FINISH_REASON_LENGTH: FinishReason
 FINISH_REASON_STOP: FinishReason
+FINISH_REASON_END: FinishReason
 
 class ScoreRequest(_message.Message):
-    __slots__ = ("model", "text", "logprobs", "per_token")
+    __slots__ = ("model", "text", "logprobs", "per_token", "activations", "condition")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
     LOGPROBS_FIELD_NUMBER: _ClassVar[int]
     PER_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    ACTIVATIONS_FIELD_NUMBER: _ClassVar[int]
+    CONDITION_FIELD_NUMBER: _ClassVar[int]
     model: str
     text: str
     logprobs: int
     per_token: bool
-    def __init__(self, model: _Optional[str] = ..., text: _Optional[str] = ..., logprobs: _Optional[int] = ..., per_token: bool = ...) -> None: ...
+    activations: Activations
+    condition: Conditioning
+    def __init__(self, model: _Optional[str] = ..., text: _Optional[str] = ..., logprobs: _Optional[int] = ..., per_token: bool = ..., activations: _Optional[_Union[Activations, _Mapping]] = ..., condition: _Optional[_Union[Conditioning, _Mapping]] = ...) -> None: ...
 
 class ScoreResponse(_message.Message):
-    __slots__ = ("logprob", "tokens", "nats_per_token", "bits_per_token", "logprobs")
+    __slots__ = ("logprob", "tokens", "nats_per_token", "bits_per_token", "logprobs", "activations")
     LOGPROB_FIELD_NUMBER: _ClassVar[int]
     TOKENS_FIELD_NUMBER: _ClassVar[int]
     NATS_PER_TOKEN_FIELD_NUMBER: _ClassVar[int]
     BITS_PER_TOKEN_FIELD_NUMBER: _ClassVar[int]
     LOGPROBS_FIELD_NUMBER: _ClassVar[int]
+    ACTIVATIONS_FIELD_NUMBER: _ClassVar[int]
     logprob: float
     tokens: int
     nats_per_token: float
     bits_per_token: float
     logprobs: _containers.RepeatedCompositeFieldContainer[TokenLogprobs]
-    def __init__(self, logprob: _Optional[float] = ..., tokens: _Optional[int] = ..., nats_per_token: _Optional[float] = ..., bits_per_token: _Optional[float] = ..., logprobs: _Optional[_Iterable[_Union[TokenLogprobs, _Mapping]]] = ...) -> None: ...
+    activations: _containers.RepeatedCompositeFieldContainer[_bundle_pb2.Vector]
+    def __init__(self, logprob: _Optional[float] = ..., tokens: _Optional[int] = ..., nats_per_token: _Optional[float] = ..., bits_per_token: _Optional[float] = ..., logprobs: _Optional[_Iterable[_Union[TokenLogprobs, _Mapping]]] = ..., activations: _Optional[_Iterable[_Union[_bundle_pb2.Vector, _Mapping]]] = ...) -> None: ...
 
 class GenerateRequest(_message.Message):
-    __slots__ = ("model", "session_id", "prompt", "max_tokens", "sampling", "stop", "seed", "logprobs", "expected_position", "resumed_tokens", "max_chunk_tokens", "preempt")
+    __slots__ = ("model", "session_id", "prompt", "max_tokens", "sampling", "stop", "seed", "logprobs", "expected_position", "resumed_tokens", "max_chunk_tokens", "preempt", "condition", "prompt_vectors", "activations")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     PROMPT_FIELD_NUMBER: _ClassVar[int]
@@ -56,6 +65,9 @@ class GenerateRequest(_message.Message):
     RESUMED_TOKENS_FIELD_NUMBER: _ClassVar[int]
     MAX_CHUNK_TOKENS_FIELD_NUMBER: _ClassVar[int]
     PREEMPT_FIELD_NUMBER: _ClassVar[int]
+    CONDITION_FIELD_NUMBER: _ClassVar[int]
+    PROMPT_VECTORS_FIELD_NUMBER: _ClassVar[int]
+    ACTIVATIONS_FIELD_NUMBER: _ClassVar[int]
     model: str
     session_id: str
     prompt: str
@@ -68,7 +80,26 @@ class GenerateRequest(_message.Message):
     resumed_tokens: int
     max_chunk_tokens: int
     preempt: bool
-    def __init__(self, model: _Optional[str] = ..., session_id: _Optional[str] = ..., prompt: _Optional[str] = ..., max_tokens: _Optional[int] = ..., sampling: _Optional[_Union[Sampling, _Mapping]] = ..., stop: _Optional[_Iterable[str]] = ..., seed: _Optional[int] = ..., logprobs: _Optional[int] = ..., expected_position: _Optional[int] = ..., resumed_tokens: _Optional[int] = ..., max_chunk_tokens: _Optional[int] = ..., preempt: bool = ...) -> None: ...
+    condition: Conditioning
+    prompt_vectors: _containers.RepeatedCompositeFieldContainer[_bundle_pb2.Vector]
+    activations: Activations
+    def __init__(self, model: _Optional[str] = ..., session_id: _Optional[str] = ..., prompt: _Optional[str] = ..., max_tokens: _Optional[int] = ..., sampling: _Optional[_Union[Sampling, _Mapping]] = ..., stop: _Optional[_Iterable[str]] = ..., seed: _Optional[int] = ..., logprobs: _Optional[int] = ..., expected_position: _Optional[int] = ..., resumed_tokens: _Optional[int] = ..., max_chunk_tokens: _Optional[int] = ..., preempt: bool = ..., condition: _Optional[_Union[Conditioning, _Mapping]] = ..., prompt_vectors: _Optional[_Iterable[_Union[_bundle_pb2.Vector, _Mapping]]] = ..., activations: _Optional[_Union[Activations, _Mapping]] = ...) -> None: ...
+
+class Conditioning(_message.Message):
+    __slots__ = ("label", "vector")
+    LABEL_FIELD_NUMBER: _ClassVar[int]
+    VECTOR_FIELD_NUMBER: _ClassVar[int]
+    label: str
+    vector: _bundle_pb2.Vector
+    def __init__(self, label: _Optional[str] = ..., vector: _Optional[_Union[_bundle_pb2.Vector, _Mapping]] = ...) -> None: ...
+
+class Activations(_message.Message):
+    __slots__ = ("state", "units")
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    UNITS_FIELD_NUMBER: _ClassVar[int]
+    state: str
+    units: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, state: _Optional[str] = ..., units: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Sampling(_message.Message):
     __slots__ = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty", "logit_bias")
@@ -106,14 +137,18 @@ class GenerateResponse(_message.Message):
     def __init__(self, chunk: _Optional[_Union[Chunk, _Mapping]] = ..., finish: _Optional[_Union[Finish, _Mapping]] = ...) -> None: ...
 
 class Chunk(_message.Message):
-    __slots__ = ("text", "position", "logprobs")
+    __slots__ = ("text", "position", "logprobs", "vectors", "activations")
     TEXT_FIELD_NUMBER: _ClassVar[int]
     POSITION_FIELD_NUMBER: _ClassVar[int]
     LOGPROBS_FIELD_NUMBER: _ClassVar[int]
+    VECTORS_FIELD_NUMBER: _ClassVar[int]
+    ACTIVATIONS_FIELD_NUMBER: _ClassVar[int]
     text: str
     position: int
     logprobs: _containers.RepeatedCompositeFieldContainer[TokenLogprobs]
-    def __init__(self, text: _Optional[str] = ..., position: _Optional[int] = ..., logprobs: _Optional[_Iterable[_Union[TokenLogprobs, _Mapping]]] = ...) -> None: ...
+    vectors: _containers.RepeatedCompositeFieldContainer[_bundle_pb2.Vector]
+    activations: _containers.RepeatedCompositeFieldContainer[_bundle_pb2.Vector]
+    def __init__(self, text: _Optional[str] = ..., position: _Optional[int] = ..., logprobs: _Optional[_Iterable[_Union[TokenLogprobs, _Mapping]]] = ..., vectors: _Optional[_Iterable[_Union[_bundle_pb2.Vector, _Mapping]]] = ..., activations: _Optional[_Iterable[_Union[_bundle_pb2.Vector, _Mapping]]] = ...) -> None: ...
 
 class TokenLogprobs(_message.Message):
     __slots__ = ("chosen", "top")

@@ -18,7 +18,7 @@ class SignedSnapshot(_message.Message):
     def __init__(self, format: _Optional[int] = ..., key_id: _Optional[str] = ..., snapshot: _Optional[bytes] = ..., signature: _Optional[bytes] = ...) -> None: ...
 
 class Snapshot(_message.Message):
-    __slots__ = ("model", "model_sha256", "precision", "numerics", "owner", "seed", "consumed", "state", "pending", "generated", "fed", "ttl_s", "created", "latest_consumed", "latest")
+    __slots__ = ("model", "model_sha256", "precision", "numerics", "owner", "seed", "consumed", "state", "pending", "generated", "fed", "ttl_s", "created", "latest_consumed", "latest", "pending_vectors")
     class GeneratedEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -48,6 +48,7 @@ class Snapshot(_message.Message):
     CREATED_FIELD_NUMBER: _ClassVar[int]
     LATEST_CONSUMED_FIELD_NUMBER: _ClassVar[int]
     LATEST_FIELD_NUMBER: _ClassVar[int]
+    PENDING_VECTORS_FIELD_NUMBER: _ClassVar[int]
     model: str
     model_sha256: bytes
     precision: str
@@ -63,4 +64,5 @@ class Snapshot(_message.Message):
     created: float
     latest_consumed: int
     latest: bytes
-    def __init__(self, model: _Optional[str] = ..., model_sha256: _Optional[bytes] = ..., precision: _Optional[str] = ..., numerics: _Optional[bytes] = ..., owner: _Optional[str] = ..., seed: _Optional[int] = ..., consumed: _Optional[int] = ..., state: _Optional[bytes] = ..., pending: _Optional[_Iterable[int]] = ..., generated: _Optional[_Mapping[int, int]] = ..., fed: _Optional[_Mapping[int, int]] = ..., ttl_s: _Optional[float] = ..., created: _Optional[float] = ..., latest_consumed: _Optional[int] = ..., latest: _Optional[bytes] = ...) -> None: ...
+    pending_vectors: bytes
+    def __init__(self, model: _Optional[str] = ..., model_sha256: _Optional[bytes] = ..., precision: _Optional[str] = ..., numerics: _Optional[bytes] = ..., owner: _Optional[str] = ..., seed: _Optional[int] = ..., consumed: _Optional[int] = ..., state: _Optional[bytes] = ..., pending: _Optional[_Iterable[int]] = ..., generated: _Optional[_Mapping[int, int]] = ..., fed: _Optional[_Mapping[int, int]] = ..., ttl_s: _Optional[float] = ..., created: _Optional[float] = ..., latest_consumed: _Optional[int] = ..., latest: _Optional[bytes] = ..., pending_vectors: _Optional[bytes] = ...) -> None: ...
