@@ -12,24 +12,35 @@ from typing import Any
 import numpy as np
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
+from numpy.typing import NDArray
 
 from unrolled.v1 import generation_pb2 as wire
 from unrolled.v1 import session_pb2 as sessions_wire
+from unrolled.v1.bundle_pb2 import Vector
 from unrolled.v1.session_pb2 import Session as SessionMessage
-from unrolled_service.delivery import Described
+from unrolled_service import abilities
+from unrolled_service.bundle import Bundle
+from unrolled_service.delivery import Answer, Described, Item
 from unrolled_service.errors import InvalidField
+from unrolled_service.fields import (
+    MAX_INPUTS,
+    read_activations,
+    read_condition,
+    read_optional,
+    read_session_id,
+    read_vectors,
+)
+from unrolled_service.finish import Finish, FinishReason
+from unrolled_service.generation import Generation
 from unrolled_service.outbox import Parcel
 from unrolled_service.sampling import Sampling
 from unrolled_service.scoring import Score, Scoring
 from unrolled_service.session import SessionInfo, Tier
 from unrolled_service.settings import Settings
-from unrolled_service.stream import Finish, FinishReason, Generation
 from unrolled_service.vocabulary import Vocabulary
 
 MAX_STOPS = 8
 MAX_STOP_LENGTH = 64
-MAX_MODEL_LENGTH = 128
-MAX_SESSION_ID_LENGTH = 64
 MAX_IDEMPOTENCY_KEY_LENGTH = 64
 MAX_FORKS = 64
 _HUNDREDTH = float(np.float32(0.01))  # as it arrives in a float field
@@ -52,66 +63,73 @@ _TIERS = {
     Tier.RESIDENT: sessions_wire.SESSION_TIER_RESIDENT,
     Tier.PACKED: sessions_wire.SESSION_TIER_PACKED,
 }
-_REASONS = {FinishReason.LENGTH: wire.FINISH_REASON_LENGTH, FinishReason.STOP: wire.FINISH_REASON_STOP}
+_REASONS = {
+    FinishReason.LENGTH: wire.FINISH_REASON_LENGTH,
+    FinishReason.STOP: wire.FINISH_REASON_STOP,
+    FinishReason.END: wire.FINISH_REASON_END,
+}
 
 
-def read_generation(request: wire.GenerateRequest, vocabulary: Vocabulary, settings: Settings) -> Generation:
+def read_generation(request: wire.GenerateRequest, bundle: Bundle, settings: Settings) -> Generation:
     """Return the checked request.
 
     Raises:
         InvalidField, UnknownCharacter: naming the field and the limit.
     """
-    if not 1 <= request.max_tokens <= settings.max_tokens:
-        raise InvalidField("max_tokens", f"must be from 1 to {settings.max_tokens}, is {request.max_tokens}")
-    if len(request.prompt) > settings.max_prompt_tokens:
-        raise InvalidField(
-            "prompt", f"must have at most {settings.max_prompt_tokens} tokens, has {len(request.prompt)}"
-        )
+    max_tokens = read_budget(request.max_tokens, bundle, settings)
+    prompt = _read_prompt(request, bundle, settings)
     if request.resumed_tokens > len(request.prompt):
         raise InvalidField(
             "resumed_tokens", f"must be at most the prompt's {len(request.prompt)} tokens, is {request.resumed_tokens}"
         )
     return Generation(
-        prompt=vocabulary.encode(request.prompt, field="prompt"),
-        max_tokens=request.max_tokens,
-        sampling=_read_sampling(request.sampling, vocabulary),
-        stops=_read_stops(request),
+        prompt=prompt,
+        max_tokens=max_tokens,
+        sampling=read_sampling(request.sampling, bundle.vocabulary),
+        stops=read_stops(request.stop),
         seed=read_optional(request, "seed"),
         session_id=read_session_id(request.session_id) if request.session_id else None,
         expected_position=read_optional(request, "expected_position"),
-        logprobs=_read_logprobs(request.logprobs, vocabulary),
+        logprobs=read_logprobs(request.logprobs, bundle.vocabulary),
         resumed_tokens=request.resumed_tokens,
         max_chunk_tokens=request.max_chunk_tokens,
+        end=abilities.end(bundle),
+        condition=read_condition(request, bundle),
+        traced=read_activations(request, bundle.states),
     )
 
 
-def read_scoring(request: wire.ScoreRequest, vocabulary: Vocabulary, settings: Settings) -> Scoring:
+def read_budget(max_tokens: int, bundle: Bundle, settings: Settings) -> int:
+    """Return how many tokens or vectors to generate: as many as are asked for, or else as the bundle says.
+
+    Raises:
+        InvalidField: too many, or neither says a number.
+    """
+    if max_tokens == 0 and bundle.manifest.feedback.length:
+        return min(int(bundle.manifest.feedback.length), settings.max_tokens)
+    if not 1 <= max_tokens <= settings.max_tokens:
+        raise InvalidField("max_tokens", f"must be from 1 to {settings.max_tokens}, is {max_tokens}")
+    return max_tokens
+
+
+def read_scoring(request: wire.ScoreRequest, bundle: Bundle, settings: Settings) -> Scoring:
     """Return the checked request.
 
     Raises:
         InvalidField, UnknownCharacter: naming the field and the limit.
     """
     limit = min(settings.max_prompt_tokens, MAX_DESCRIBED_TOKENS) if request.per_token else settings.max_prompt_tokens
-    if not 2 <= len(request.text) <= limit:
-        raise InvalidField("text", f"must have 2 to {limit} tokens, has {len(request.text)}")
-    logprobs = _read_logprobs(request.logprobs, vocabulary)
-    if logprobs and not request.per_token:
-        raise InvalidField("logprobs", "must be 0 unless per_token is set")
-    return Scoring(vocabulary.encode(request.text, field="text"), logprobs, request.per_token)
-
-
-def read_model(name: str) -> str:
-    """Return the name of a bundle, or an empty one."""
-    if len(name) > MAX_MODEL_LENGTH:
-        raise InvalidField("model", f"must have at most {MAX_MODEL_LENGTH} characters, has {len(name)}")
-    return name
-
-
-def read_session_id(session_id: str) -> str:
-    """Return a session id that may exist."""
-    if not 1 <= len(session_id) <= MAX_SESSION_ID_LENGTH:
-        raise InvalidField("session_id", f"must have 1 to {MAX_SESSION_ID_LENGTH} characters, has {len(session_id)}")
-    return session_id
+    start = abilities.start(bundle)
+    fewest = 2 - len(start)
+    if not fewest <= len(request.text) <= limit:
+        raise InvalidField("text", f"must have {fewest} to {limit} tokens, has {len(request.text)}")
+    logprobs, traced = read_logprobs(request.logprobs, bundle.vocabulary), read_activations(request, bundle.states)
+    if not request.per_token:
+        for name, is_asked in (("logprobs", logprobs), ("activations", len(traced))):
+            if is_asked:
+                raise InvalidField(name, "must be unset unless per_token is set")
+    text = np.concatenate([start, bundle.vocabulary.encode(request.text, field="text")])
+    return Scoring(text, logprobs, request.per_token, traced, read_condition(request, bundle))
 
 
 def read_ttl(ttl: Duration, settings: Settings) -> float:
@@ -141,11 +159,6 @@ def read_forks(request: sessions_wire.ForkSessionRequest) -> list[int | None]:
     return list(request.seeds) or [None] * count
 
 
-def read_optional(request: Any, name: str) -> int | None:
-    """Return the number in an optional field, or None where it is unset."""
-    return int(getattr(request, name)) if request.HasField(name) else None
-
-
 def read_page(page_size: int, page_token: str) -> tuple[int, int]:
     """Return the serial after which a page begins, and how many sessions it has at most."""
     if page_size > MAX_PAGE_SIZE:
@@ -155,15 +168,19 @@ def read_page(page_size: int, page_token: str) -> tuple[int, int]:
     return int(page_token or 0), page_size or _DEFAULT_PAGE_SIZE
 
 
-def write_chunk(parcel: Parcel, vocabulary: Vocabulary) -> wire.GenerateResponse:
-    """Return the message of a piece of text."""
+def write_chunk(parcel: Parcel, bundle: Bundle) -> wire.GenerateResponse:
+    """Return the message of a piece of text, or of some vectors."""
     chunk = wire.Chunk(text=parcel.text, position=parcel.position)
-    if parcel.described:
-        chunk.logprobs.extend(_write_logprobs(parcel.text, parcel.described, vocabulary))
+    if parcel.items:
+        if parcel.text:
+            chunk.logprobs.extend(_write_logprobs(parcel.text, parcel.items, bundle.vocabulary))
+        else:
+            chunk.vectors.extend(Vector(values=item.values) for item in parcel.items if isinstance(item, Answer))
+        chunk.activations.extend(_write_activations(parcel.items))
     return wire.GenerateResponse(chunk=chunk)
 
 
-def write_score(score: Score, text: str, vocabulary: Vocabulary) -> wire.ScoreResponse:
+def write_score(score: Score, text: str, bundle: Bundle) -> wire.ScoreResponse:
     """Return the message of a score of ``text``."""
     nats = -score.logprob / score.tokens
     return wire.ScoreResponse(
@@ -171,7 +188,8 @@ def write_score(score: Score, text: str, vocabulary: Vocabulary) -> wire.ScoreRe
         tokens=score.tokens,
         nats_per_token=nats,
         bits_per_token=nats / math.log(2),
-        logprobs=_write_logprobs(text[1:], score.described, vocabulary),
+        logprobs=_write_logprobs(text[-score.tokens :], score.described, bundle.vocabulary),
+        activations=_write_activations(score.described),
     )
 
 
@@ -210,7 +228,8 @@ def write_session(session: SessionInfo) -> SessionMessage:
     return message
 
 
-def _read_sampling(message: wire.Sampling, vocabulary: Vocabulary) -> Sampling:
+def read_sampling(message: wire.Sampling, vocabulary: Vocabulary) -> Sampling:
+    """Return how to choose tokens."""
     values = {name: getattr(message, name) for name in _LIMITS if message.HasField(name)}
     for name, number in values.items():
         is_within, limit = _LIMITS[name]
@@ -234,25 +253,50 @@ def _read_bias(message: wire.Sampling, vocabulary: Vocabulary) -> tuple[tuple[in
     return tuple(sorted(zip(tokens, message.logit_bias.values(), strict=True)))
 
 
-def _read_logprobs(count: int, vocabulary: Vocabulary) -> int:
+def read_logprobs(count: int, vocabulary: Vocabulary) -> int:
+    """Return how many tokens to describe."""
     if count > MAX_LOGPROBS:
         raise InvalidField("logprobs", f"must be at most {MAX_LOGPROBS}, is {count}")
     return min(count, len(vocabulary))
 
 
-def _write_logprobs(text: str, described: Sequence[Described], vocabulary: Vocabulary) -> Iterator[wire.TokenLogprobs]:
-    for character, each in zip(text, described, strict=False):
-        top = [wire.TokenLogprob(token=vocabulary.token(token), logprob=logprob) for token, logprob in each.top]
-        yield wire.TokenLogprobs(chosen=wire.TokenLogprob(token=character, logprob=each.chosen), top=top)
+def _read_prompt(request: wire.GenerateRequest, bundle: Bundle, settings: Settings) -> NDArray[Any]:
+    """Return what is fed first: int64[P], or f32[P, F] where vectors are generated."""
+    if abilities.gives_tokens(bundle):
+        if request.prompt_vectors:
+            raise InvalidField("prompt_vectors", "must be empty: the bundle generates text")
+        if len(request.prompt) > settings.max_prompt_tokens:
+            raise InvalidField(
+                "prompt", f"must have at most {settings.max_prompt_tokens} tokens, has {len(request.prompt)}"
+            )
+        return bundle.vocabulary.encode(request.prompt, field="prompt")
+    for name in ("prompt", "sampling", "stop", "logprobs", "resumed_tokens"):
+        if request.HasField(name) if name == "sampling" else getattr(request, name):
+            raise InvalidField(name, "must be unset: the bundle generates vectors")
+    if len(request.prompt_vectors) > MAX_INPUTS:
+        raise InvalidField("prompt_vectors", f"must be at most {MAX_INPUTS}, are {len(request.prompt_vectors)}")
+    return read_vectors(request.prompt_vectors, bundle.manifest.input.width, field="prompt_vectors")
 
 
-def _read_stops(request: wire.GenerateRequest) -> tuple[str, ...]:
-    if len(request.stop) > MAX_STOPS:
-        raise InvalidField("stop", f"must have at most {MAX_STOPS} texts, has {len(request.stop)}")
-    for i, stop in enumerate(request.stop):
+def _write_logprobs(text: str, items: Sequence[Item], vocabulary: Vocabulary) -> Iterator[wire.TokenLogprobs]:
+    for character, each in zip(text, items, strict=False):
+        if isinstance(each, Described) and each.chosen is not None:
+            top = [wire.TokenLogprob(token=vocabulary.token(token), logprob=logprob) for token, logprob in each.top]
+            yield wire.TokenLogprobs(chosen=wire.TokenLogprob(token=character, logprob=each.chosen), top=top)
+
+
+def read_stops(stops: Sequence[str]) -> tuple[str, ...]:
+    """Return the texts that end a generation."""
+    if len(stops) > MAX_STOPS:
+        raise InvalidField("stop", f"must have at most {MAX_STOPS} texts, has {len(stops)}")
+    for i, stop in enumerate(stops):
         if not 1 <= len(stop) <= MAX_STOP_LENGTH:
             raise InvalidField(f"stop[{i}]", f"must have 1 to {MAX_STOP_LENGTH} characters, has {len(stop)}")
-    return tuple(request.stop)
+    return tuple(stops)
+
+
+def _write_activations(items: Sequence[Item]) -> Iterator[Vector]:
+    return (Vector(values=item.activations) for item in items if item.activations)
 
 
 def _write_duration(seconds: float) -> Duration:

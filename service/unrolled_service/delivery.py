@@ -15,10 +15,32 @@ class Sink(Protocol):
 
 
 class Described(NamedTuple):
-    """Log-probabilities at one position: of its token, and (token, log-probability) of the most probable."""
+    """What was asked for beside one token.
 
-    chosen: float
+    Attributes:
+        chosen: its log-probability; None where only activations were asked for.
+        top: (token, log-probability) of the most probable ones.
+        activations: of the units that were asked for, in the state that it comes from.
+    """
+
+    chosen: float | None
     top: Sequence[tuple[int, float]]
+    activations: Sequence[float] = ()
+
+
+class Answer(NamedTuple):
+    """One output that is no token.
+
+    Attributes:
+        values: O numbers: logits of labels, or a vector.
+        activations: of the units that were asked for, in the state after its input.
+    """
+
+    values: Sequence[float]
+    activations: Sequence[float] = ()
+
+
+Item = Described | Answer
 
 
 class Delivery(NamedTuple):
@@ -27,8 +49,8 @@ class Delivery(NamedTuple):
     Attributes:
         sink: where it goes.
         text: to be appended to what came before.
-        position: tokens in the history once the text is taken.
-        described: one entry a token of the text, or none.
+        position: inputs in the history once this is taken.
+        items: one entry a token of the text, or none; or outputs that are no tokens.
         finish: the result, if this is the last news.
         error: the failure, if this is the last news.
     """
@@ -36,6 +58,6 @@ class Delivery(NamedTuple):
     sink: Sink
     text: str
     position: int
-    described: Sequence[Described] = ()
+    items: Sequence[Item] = ()
     finish: object = None
     error: Exception | None = None

@@ -7,8 +7,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import count
 
+import numpy as np
+from numpy.typing import NDArray
+
+from unrolled_service import abilities
+from unrolled_service.arena import Floats
 from unrolled_service.bundle import Bundle
 from unrolled_service.delivery import Delivery, Sink
+from unrolled_service.drawing import Drawing
 from unrolled_service.errors import (
     Draining,
     InvalidField,
@@ -17,15 +23,22 @@ from unrolled_service.errors import (
     QueueFull,
     SessionBusy,
 )
+from unrolled_service.generation import Generation
 from unrolled_service.lane import Lane
+from unrolled_service.program import Program
+from unrolled_service.reading import Reading, ReadingRow
 from unrolled_service.registry import Origin, Registry, check_position
 from unrolled_service.row import Row
 from unrolled_service.scoring import ScoreRow, Scoring
+from unrolled_service.sequence_lane import SequenceLane
+from unrolled_service.sequence_row import Inputs
 from unrolled_service.session import Session, make_seed
 from unrolled_service.settings import Settings
 from unrolled_service.slice import Slice
 from unrolled_service.snapshot import Content
-from unrolled_service.stream import Generation, Stream
+from unrolled_service.source import Source
+from unrolled_service.stream import Stream
+from unrolled_service.text_lane import TextLane
 
 _RETRY_AFTER_S = 1.0
 
@@ -59,17 +72,22 @@ class Engine:
         mark: str = "0",
         serials: Iterator[int] | None = None,
     ) -> None:
-        self.lanes = {bundle.name: Lane(bundle, settings) for bundle in bundles}
+        self.lanes = {bundle.name: _make_lane(bundle, settings) for bundle in bundles}
+        self._encoders = {
+            name: SequenceLane(lane.bundle, lane.bundle.encoder.program, settings)
+            for name, lane in self.lanes.items()
+            if lane.bundle.encoder is not None
+        }
         self.registry = Registry(self.lanes, settings, clock, Origin(mark, count(1) if serials is None else serials))
         self.is_draining = False
         self._settings = settings
         self._clock = clock
-        self._turns = list(self.lanes.values())
+        self._turns: list[Lane] = [*self.lanes.values(), *self._encoders.values()]
 
     @property
     def streams(self) -> int:
-        """Streams that were submitted and not closed."""
-        return sum(lane.streams for lane in self._turns)
+        """Calls that were submitted and not closed."""
+        return sum(lane.streams for lane in self.lanes.values())
 
     def slice(self, before_run: Callable[[], None] = lambda: None) -> Slice | None:
         """Advance the next lane that has a row to run; return None if none has.
@@ -104,56 +122,101 @@ class Engine:
             raise ModelNotFound(f"several models are served, name one of: {', '.join(self.lanes)}")
         return next(iter(self.lanes.values()))
 
-    def submit(self, model: str, generation: Generation, sink: Sink, *, arrived: float | None = None) -> Stream:
-        """Begin a stream; its text goes to the sink. ``close`` must follow, however it ends.
+    def submit(self, model: str, generation: Generation, sink: Sink, *, arrived: float | None = None) -> Row:
+        """Begin a stream; what it gives goes to the sink. ``close`` must follow, however it ends.
 
         Args:
             model: name of the bundle; empty for the session's, or for the only one.
             generation: the checked request.
-            sink: where the text goes.
+            sink: where the text, or the vectors, go.
             arrived: when the request came in, by the engine's clock; None for now.
 
         Raises:
-            ModelNotFound, SessionNotFound, SessionExpired, SessionBusy, ModelMismatch,
+            ModelNotFound, TaskMismatch, SessionNotFound, SessionExpired, SessionBusy, ModelMismatch,
             PositionMismatch, InvalidField, QueueFull, Draining: nothing was done.
         """
-        self._check_open()
-        session = self.session(generation.session_id) if generation.session_id else None
-        lane = self.lane(model or session.model) if session else self.lane(model)
-        if session:
-            _check_session(session, lane)
+        lane, session = self._open(model, generation.session_id, generation.expected_position, abilities.GENERATE)
         position = session.position if session else 0
-        check_position(position, generation.expected_position)
-        _check_prompt(position, generation)
-        self._check_place(lane)
-        seed = generation.seed
-        if seed is None:
-            seed = session.seed if session else make_seed()
-        stream = Stream(
-            generation,
-            sink,
-            lane=lane.bundle.name,
-            vocabulary_size=len(lane.bundle.vocabulary),
-            session=session,
-            seed=seed,
-            arrived=self._clock() if arrived is None else arrived,
-        )
-        lane.admit(stream)
+        fed = _behind_start(lane.bundle, position, generation.prompt)
+        if not position and not len(fed):
+            raise InvalidField("prompt", "must not be empty at position 0: there is nothing to continue")
+        first = _first_state(lane.bundle, position, generation.condition)
+        row = self._make_row(lane, generation, fed, sink, session, arrived)
+        lane.admit(row, first)
         if session:
             self.registry.use(session)
-        return stream
+        return row
+
+    def submit_transduction(
+        self, model: str, source: Inputs, generation: Generation, sink: Sink, *, arrived: float | None = None
+    ) -> Row:
+        """Begin a transduction; its target goes to the sink. ``close`` must follow, however it ends.
+
+        Args:
+            model: name of the bundle; empty for the only one.
+            source: what the encoder reads.
+            generation: how the decoder goes on from the context; without prompt, session and condition.
+            sink: where the target goes.
+            arrived: when the request came in, by the engine's clock; None for now.
+
+        Raises:
+            ModelNotFound, TaskMismatch, QueueFull, Draining: nothing was done.
+        """
+        lane, _ = self._open(model, None, None, abilities.TRANSDUCE)
+        encoder, reader = lane.bundle.encoder, self._encoders[lane.bundle.name]
+        fed = _behind_start(lane.bundle, 0, generation.prompt)
+        row = self._make_row(lane, generation, fed, sink, None, arrived, source_inputs=len(source))
+
+        def start(context: Floats) -> None:
+            if encoder is not None and not row.is_closed:
+                lane.begin(row, encoder.bridge(context))
+
+        row.source = Source(source, sink, start, lane=lane.bundle.name, arrived=row.arrived)
+        lane.reserve()
+        reader.admit(row.source)
+        return row
+
+    def submit_reading(self, model: str, reading: Reading, sink: Sink, *, arrived: float | None = None) -> ReadingRow:
+        """Begin a reading; its answers go to the sink. ``feed`` and ``end`` follow, and ``close``, however it ends.
+
+        Raises:
+            ModelNotFound, TaskMismatch, SessionNotFound, SessionExpired, SessionBusy, ModelMismatch,
+            PositionMismatch, QueueFull, Draining: nothing was done.
+        """
+        method = abilities.STEP if reading.is_stepwise else abilities.CLASSIFY
+        lane, session = self._open(model, reading.session_id, reading.expected_position, method)
+        arrived = self._clock() if arrived is None else arrived
+        row = ReadingRow(reading, sink, lane=lane.bundle.name, session=session, arrived=arrived)
+        lane.admit(row)
+        if session:
+            self.registry.use(session)
+        return row
+
+    def feed(self, row: ReadingRow, inputs: Inputs) -> None:
+        """Give a reading further inputs; nothing happens if it is closed."""
+        if not row.is_closed:
+            row.feed(inputs)
+            self.lanes[row.lane].scheduler.feed(row)
+
+    def end(self, row: ReadingRow) -> None:
+        """Tell a reading that no more inputs come; nothing happens if it is closed."""
+        if row.is_closed:
+            return
+        row.end()
+        lane = self.lanes[row.lane]
+        if row.is_finished and isinstance(lane, SequenceLane):
+            lane.end(row)
 
     def submit_scoring(self, model: str, scoring: Scoring, sink: Sink) -> ScoreRow:
         """Begin a scoring; its result goes to the sink. ``close`` must follow, however it ends.
 
         Raises:
-            ModelNotFound, QueueFull, Draining: nothing was done.
+            ModelNotFound, TaskMismatch, InvalidField, QueueFull, Draining: nothing was done.
         """
-        self._check_open()
-        lane = self.lane(model)
-        self._check_place(lane)
+        lane, _ = self._open(model, None, None, abilities.SCORE)
+        first = _first_state(lane.bundle, 0, scoring.condition)
         row = ScoreRow(scoring, sink, lane=lane.bundle.name, arrived=self._clock())
-        lane.admit(row)
+        lane.admit(row, first)
         return row
 
     def close(self, row: Row) -> None:
@@ -162,12 +225,14 @@ class Engine:
             return
         row.is_closed = True
         self.lanes[row.lane].release(row)
+        if row.source:
+            self._encoders[row.lane].release(row.source)
         if row.session:
             self.registry.use(row.session)
 
     def fail(self, error: Exception, *, model: str | None = None) -> list[Delivery]:
         """Stop computing every stream, or those of one model; return the news for their callers."""
-        lanes = [self.lanes[model]] if model else self._turns
+        lanes = [lane for lane in self._turns if model in (None, lane.bundle.name)]
         news = []
         for lane in lanes:
             for stream in list(lane.scheduler):
@@ -196,10 +261,12 @@ class Engine:
             ttl_s: idle time to keep it for; None takes the default.
 
         Raises:
-            ModelNotFound, SlotsExhausted, Draining: nothing was done.
+            ModelNotFound, TaskMismatch, SlotsExhausted, Draining: nothing was done.
         """
         self._check_open()
-        return self.registry.create(self.lane(model), seed=seed, ttl_s=ttl_s)
+        lane = self.lane(model)
+        abilities.check_sessions(lane.bundle)
+        return self.registry.create(lane, seed=seed, ttl_s=ttl_s)
 
     def fork_session(self, session_id: str, seeds: list[int | None], *, expected: int | None = None) -> list[Session]:
         """Make a session for each seed, None for the same one, that begins where another one is.
@@ -264,6 +331,57 @@ class Engine:
         self.check_idle(session_id, expected=expected)
         self.registry.remove(self.session(session_id))
 
+    def _open(
+        self, model: str, session_id: str | None, expected_position: int | None, method: str
+    ) -> tuple[Lane, Session | None]:
+        """Return the lane and the session of a call for which there is a place."""
+        self._check_open()
+        session = self.session(session_id) if session_id else None
+        lane = self.lane(model or session.model) if session else self.lane(model)
+        abilities.check_method(lane.bundle, method)
+        if session:
+            _check_session(session, lane)
+        check_position(session.position if session else 0, expected_position)
+        self._check_place(lane)
+        return lane, session
+
+    def _make_row(
+        self,
+        lane: Lane,
+        generation: Generation,
+        fed: Inputs,
+        sink: Sink,
+        session: Session | None,
+        arrived: float | None,
+        *,
+        source_inputs: int = 0,
+    ) -> Stream | Drawing:
+        bundle, arrived = lane.bundle, self._clock() if arrived is None else arrived
+        if isinstance(lane, SequenceLane):
+            return Drawing(
+                generation,
+                fed,
+                sink,
+                lane=bundle.name,
+                session=session,
+                arrived=arrived,
+                source_inputs=source_inputs,
+            )
+        seed = generation.seed
+        if seed is None:
+            seed = session.seed if session else make_seed()
+        return Stream(
+            generation,
+            fed,
+            sink,
+            lane=bundle.name,
+            vocabulary_size=len(bundle.vocabulary),
+            session=session,
+            seed=seed,
+            arrived=arrived,
+            source_inputs=source_inputs,
+        )
+
     def _check_place(self, lane: Lane) -> None:
         if lane.streams >= self._settings.max_streams:
             raise QueueFull(
@@ -282,6 +400,31 @@ def _check_session(session: Session, lane: Lane) -> None:
         raise SessionBusy
 
 
-def _check_prompt(position: int, generation: Generation) -> None:
-    if position == 0 and not len(generation.prompt):
-        raise InvalidField("prompt", "must have at least one character at position 0: there is nothing to continue")
+def _make_lane(bundle: Bundle, settings: Settings) -> Lane:
+    if isinstance(bundle.program, Program):
+        return TextLane(bundle, bundle.program, settings)
+    return SequenceLane(bundle, bundle.program, settings)
+
+
+def _behind_start(bundle: Bundle, position: int, prompt: Inputs) -> NDArray[np.generic]:
+    """Return what is fed from a position on: at position 0 the bundle's start comes first."""
+    return prompt if position else np.concatenate([abilities.start(bundle), prompt])
+
+
+def _first_state(bundle: Bundle, position: int, condition: Floats | None) -> Floats | None:
+    """Return the state at position 0 that a condition sets, where the bundle has one.
+
+    Raises:
+        InvalidField: it is missing there, or given elsewhere.
+    """
+    if bundle.condition is None:
+        if condition is not None:
+            raise InvalidField("condition", f"must be unset: {bundle.name!r} has no condition")
+        return None
+    if position:
+        if condition is not None:
+            raise InvalidField("condition", f"must be unset at position {position}: it sets the state at position 0")
+        return None
+    if condition is None:
+        raise InvalidField("condition", f"must be set at position 0: {bundle.name!r} needs one")
+    return bundle.condition.begin(condition)

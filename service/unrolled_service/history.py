@@ -1,6 +1,6 @@
-"""The tokens of a session's recent past, with the states to go back to.
+"""What a session was fed in its recent past, tokens or vectors, with the states to go back to.
 
-A history begins at an anchor: a position whose state is kept. From there its tokens are kept too, so that any
+A history begins at an anchor: a position whose state is kept. From there its inputs are kept too, so that any
 later position can be reached again by feeding them; what lies before the anchor is only counted. Runs on the
 engine's thread.
 """
@@ -13,6 +13,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 Counts = NDArray[np.uint32]
+Items = list[int] | list[float]
+"""Inputs one behind the other: tokens, V added to generated ones, or the numbers of vectors."""
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """What a history is made of.
+
+    Attributes:
+        vocabulary_size: V; a generated token t is kept as V + t. 0 for vectors.
+        width: F, numbers of a vector; 0 for tokens.
+    """
+
+    vocabulary_size: int
+    width: int = 0
+
+    @property
+    def typecode(self) -> str:
+        """The kind of array that holds the items."""
+        if self.width:
+            return "f"
+        return "H" if 2 * self.vocabulary_size <= 1 << 16 else "I"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +42,7 @@ class Checkpoint:
     """A state that a session had.
 
     Attributes:
-        position: tokens that it has taken.
+        position: inputs that it has taken.
         state: f32[S] as bytes; None for the zero state.
     """
 
@@ -35,37 +57,38 @@ class History:
     """What a session was fed and gave, up to its position.
 
     Args:
-        vocabulary_size: V; a generated token t is kept as V + t.
-        reach: how many tokens back it must be possible to go, at least.
+        form: tokens or vectors.
+        reach: how many inputs back it must be possible to go, at least.
+        items: what it holds.
     """
 
-    __slots__ = ("_anchor", "_counts", "_later", "_reach", "_tokens", "_vocabulary_size")
+    __slots__ = ("_anchor", "_counts", "_form", "_items", "_later", "_reach")
 
-    def __init__(self, vocabulary_size: int, reach: int, *, tokens: Iterable[int] = ()) -> None:
-        self._vocabulary_size = vocabulary_size
+    def __init__(self, form: Format, reach: int, *, items: Iterable[float] = ()) -> None:
+        self._form = form
         self._reach = reach
         self._anchor = ORIGIN
         self._later: Checkpoint | None = None
         self._counts: Counts | None = None
-        self._tokens = array("H" if 2 * vocabulary_size <= 1 << 16 else "I", tokens)
+        self._items = array(form.typecode, items)  # type: ignore[arg-type]
 
     @classmethod
     def begin_at(
-        cls, checkpoint: Checkpoint, counts: Counts, tokens: Iterable[int], *, vocabulary_size: int, reach: int
+        cls, checkpoint: Checkpoint, counts: Counts, items: Iterable[float], *, form: Format, reach: int
     ) -> "History":
-        """Return a history whose anchor is a checkpoint, with what was counted before it and the tokens after."""
-        history = cls(vocabulary_size, reach, tokens=tokens)
+        """Return a history whose anchor is a checkpoint, with what was counted before it and the items after."""
+        history = cls(form, reach, items=items)
         history._anchor, history._counts = checkpoint, counts
         return history
 
     @property
     def end(self) -> int:
-        """Tokens in the whole history: the position."""
-        return self._anchor.position + len(self._tokens)
+        """Inputs in the whole history: the position."""
+        return self._anchor.position + len(self._items) // (self._form.width or 1)
 
     @property
     def start(self) -> int:
-        """The earliest position that can be returned to: a token behind the anchor is needed to go on from it."""
+        """The earliest position that can be returned to: an input behind the anchor is needed to go on from it."""
         return self._anchor.position + 1 if self._anchor.position else 0
 
     @property
@@ -79,19 +102,25 @@ class History:
         kept = (self._anchor, self._later)
         return sum(len(each.state) for each in kept if each is not None and each.state is not None)
 
-    def since(self, position: int) -> list[int]:
-        """Return the tokens from a position on, V added to generated ones."""
-        return self._tokens[position - self._anchor.position :].tolist()
+    def since(self, position: int) -> Items:
+        """Return the inputs from a position on."""
+        return self._items[self._place(position) :].tolist()
 
-    def extend(self, tokens: Iterable[int]) -> None:
-        """Append tokens, V added to generated ones."""
-        self._tokens.extend(tokens)
+    def extend(self, items: Iterable[float]) -> None:
+        """Append inputs, whole ones."""
+        self._items.extend(items)  # type: ignore[arg-type]
 
     def counts(self, position: int) -> Counts:
         """Return how often each token was fed, then how often each was generated, before a position: u32[2V]."""
-        taken = np.frombuffer(self._tokens, self._tokens.typecode)[: position - self._anchor.position]
-        counted = np.bincount(taken, minlength=2 * self._vocabulary_size).astype(np.uint32)
+        if self._form.width:
+            return np.zeros(0, np.uint32)
+        taken = np.frombuffer(self._items, self._form.typecode)[: self._place(position)]
+        counted = np.bincount(taken, minlength=2 * self._form.vocabulary_size).astype(np.uint32)
         return counted if self._counts is None else counted + self._counts
+
+    def begin(self, state: bytes) -> None:
+        """Take the state at position 0, where that is not the zero state; only while nothing was fed."""
+        self._anchor = Checkpoint(0, state)
 
     def wants_checkpoint(self, position: int) -> bool:
         """Return whether the session's state at a position should be kept."""
@@ -101,19 +130,23 @@ class History:
         """Keep a state; the anchor moves on where there is enough to go back to without it."""
         if self._later is not None:
             self._counts = self.counts(self._later.position)
-            del self._tokens[: self._later.position - self._anchor.position]
+            del self._items[: self._place(self._later.position)]
             self._anchor = self._later
         self._later = checkpoint
 
     def rewind(self, position: int) -> Checkpoint:
         """Forget what came after a position, from ``start`` to ``end``; return the newest state before it."""
-        del self._tokens[position - self._anchor.position :]
+        del self._items[self._place(position) :]
         if self._later is not None and self._later.position >= position:
             self._later = None
         return self._later or self._anchor
 
     def fork(self) -> "History":
         """Return an equal history; the states are shared."""
-        copy = History(self._vocabulary_size, self._reach, tokens=self._tokens)
+        copy = History(self._form, self._reach, items=self._items)
         copy._anchor, copy._later, copy._counts = self._anchor, self._later, self._counts
         return copy
+
+    def _place(self, position: int) -> int:
+        """Return where the inputs from a position on begin."""
+        return (position - self._anchor.position) * (self._form.width or 1)

@@ -1,42 +1,44 @@
 """One bundle with its sessions' states and its rows, and the slice that advances them.
 
 A slice is five beats: choose, gather, run, deliver, settle. It runs on the engine's thread; news
-leaves as ``Delivery`` values, and who carries them to the callers is somebody else's business.
+leaves as ``Delivery`` values, and who carries them to the callers is somebody else's business. What the beats do
+depends on what the rows give: tokens (``text_lane``) or anything else (``sequence_lane``).
 """
 
-import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
 from unrolled_service.arena import Floats
 from unrolled_service.bundle import Bundle
-from unrolled_service.history import Checkpoint
+from unrolled_service.history import Checkpoint, Format
 from unrolled_service.residency import Residency
-from unrolled_service.row import NOWHERE, Row
+from unrolled_service.row import Row
 from unrolled_service.scheduler import Scheduler
 from unrolled_service.settings import Settings
-from unrolled_service.slice import Samples, Slice
-from unrolled_service.table import Table, count_inputs
+from unrolled_service.slice import Slice
 
 STAGES = ("choose", "gather", "run", "deliver", "settle")
 
 
-class Lane:
-    """One bundle being served.
+class Lane(ABC):
+    """Rows of one bundle that advance together.
 
     Args:
         bundle: what is served.
+        initial: f32[S], the state at position 0.
         settings: limits of rows, steps, streams and sessions.
 
     Attributes:
+        form: what its sessions' histories are made of.
         residency: where the sessions' states are.
         scheduler: which rows run.
         sessions: number of sessions.
-        streams: number of rows that were admitted and not released.
+        streams: number of rows that have a place and were not released.
     """
 
-    def __init__(self, bundle: Bundle, settings: Settings) -> None:
+    def __init__(self, bundle: Bundle, initial: Floats, settings: Settings) -> None:
         self.bundle = bundle
-        initial = bundle.program.initial
+        self.form = Format(bundle.host.vocabulary_size, bundle.host.input_width)
         self.residency = Residency(initial, max(settings.slots, settings.max_streams))
         self.scheduler = Scheduler(
             max_rows=settings.max_rows,
@@ -47,10 +49,9 @@ class Lane:
         )
         self.sessions = 0
         self.streams = 0
-        self._initial = initial
         self._record = Slice(bundle.name)
-        self._table = Table(len(initial), len(bundle.vocabulary), settings.max_rows, settings.max_steps)
 
+    @abstractmethod
     def slice(self, now: float, before_run: Callable[[], None]) -> Slice | None:
         """Advance every chosen row by up to K steps; return what was done, or None if no row wants to run.
 
@@ -58,49 +59,30 @@ class Lane:
             now: engine time.
             before_run: called when everything is ready and the interpreter's lock is about to be let go.
         """
-        marks = [time.perf_counter()]
-        record, joining = self._record, self.scheduler.choose()
-        rows = self._table.arrange(joining, record)
-        if not rows:
-            return None
-        steps = self.scheduler.steps(rows, self._table.steps_left)
-        marks.append(time.perf_counter())
-        self._note_waits(joining, now + marks[1] - marks[0])
-        self._advance_sessions(rows)
-        batch, state = self._table.batch(rows, steps)
-        before_run()
-        marks.append(time.perf_counter())
-        outcome = self.bundle.program.run(batch, state)
-        marks.append(time.perf_counter())
-        started, _, gathered, ran = marks
-        samples = Samples(
-            outcome.tokens,
-            outcome.descriptions,
-            self.bundle.vocabulary.decode(outcome.tokens),
-            ended_at=now + ran - started,
-            step_s=(ran - gathered) / steps,
-        )
-        if batch.extras is not None:
-            count_inputs(rows, batch, outcome)
-        told = self._deliver(self._table.step(outcome, samples), samples, record)
-        marks.append(time.perf_counter())
-        for row in self.scheduler.settle(told):
-            self._take_out(row)
-        record.rows, record.steps, self._record = len(rows), steps, Slice(self.bundle.name)
-        marks.append(time.perf_counter())
-        record.stages_s = {name: marks[i + 1] - marks[i] for i, name in enumerate(STAGES)}
-        self.scheduler.learn(record.rows, steps, record.stages_s)
-        return record
 
-    def admit(self, row: Row) -> None:
-        """Take in a row; its state begins as its session's."""
+    def admit(self, row: Row, first: Floats | None = None) -> None:
+        """Take in a row.
+
+        Args:
+            row: its state begins as its session's.
+            first: f32[S], the state at position 0 where that is not the zero state.
+        """
+        self.reserve()
         if session := row.session:
-            row.state = self.residency.state_of(session)
+            if first is not None:
+                self.residency.begin(session, first)
+            first = self.residency.state_of(session)
             self.residency.bring_in(session)
             session.row = row
-        else:
-            row.state = self._initial
+        self.begin(row, first)
+
+    def reserve(self) -> None:
+        """Keep a place for a row that is to begin later."""
         self.streams += 1
+
+    def begin(self, row: Row, first: Floats | None = None) -> None:
+        """Let a row run that has a place, from a state f32[S] or the zero state."""
+        row.state = self.residency.initial if first is None else first
         self.scheduler.add(row)
 
     def stop(self, row: Row) -> None:
@@ -119,31 +101,12 @@ class Lane:
             session.row = None
             self.residency.rest(session)
 
-    def _deliver(self, rows: Sequence[Row], samples: Samples, record: Slice) -> list[Row]:
-        """Let rows take their samples and tell what came of them; return those that told."""
-        told, now = [], samples.ended_at
-        pause_s = self.scheduler.pause_s(samples)
-        for row in rows:
-            self._table.catch_up(row, record)
-            if delivery := row.tell(now):
-                record.generated_tokens += len(delivery.text)
-                record.deliveries.append(delivery)
-                told.append(row)
-            self._table.plan(row, row.told_at + pause_s)
-        return told
-
     def _note_waits(self, joining: Sequence[Row], now: float) -> None:
         """Note how long rows have waited that run for the first time."""
         for row in joining:
             if row.chosen_at is None:
                 row.chosen_at = now
                 self._record.queue_waits_s.append(now - row.arrived)
-
-    def _advance_sessions(self, rows: Sequence[Row]) -> None:
-        """Let sessions follow to their rows' states, where everything up to there was delivered."""
-        followers = [row for row in rows if row.session is not None and row.can_advance_session()]
-        if followers:
-            self._advance(followers, self._table.states_of(followers))
 
     def _advance(self, rows: Sequence[Row], states: Floats) -> None:
         """Give sessions the states of their rows, f32[len(rows), S]."""
@@ -153,9 +116,14 @@ class Lane:
             if row.session and row.session.history.wants_checkpoint(row.consumed):
                 self.residency.keep(row.session, Checkpoint(row.consumed, state.tobytes()))
 
-    def _take_out(self, row: Row) -> None:
+    def _close_record(self, rows: int, steps: int, marks: Sequence[float]) -> Slice:
+        """Return the record of the slice, whose beats lie between these moments, and begin the next one."""
+        record, self._record = self._record, Slice(self.bundle.name)
+        record.rows, record.steps = rows, steps
+        record.stages_s = {name: marks[i + 1] - marks[i] for i, name in enumerate(STAGES)}
+        if steps:
+            self.scheduler.learn(rows, steps, record.stages_s)
+        return record
+
+    def _take_out(self, row: Row) -> None:  # noqa: B027  # most rows stand nowhere else
         """Take a row out of the batch, with its state if that may still be needed."""
-        if row.place != NOWHERE:
-            if not row.is_finished or row.session is not None:
-                row.state = self._table.state_of(row)
-            self._table.leave(row)

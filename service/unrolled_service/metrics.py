@@ -21,9 +21,9 @@ from prometheus_client import (
 
 from unrolled_service.engine import Engine
 from unrolled_service.errors import REASONS
+from unrolled_service.finish import Finish, FinishReason
 from unrolled_service.lane import STAGES, Lane
 from unrolled_service.slice import Slice
-from unrolled_service.stream import Finish, FinishReason
 from unrolled_service.tally import Tally
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a creation time beside every counter is noise in the text format
@@ -89,8 +89,9 @@ class Metrics:
         """Take in what a slice did."""
         self._prompt_tokens[done.model].inc(done.prompt_tokens)
         self._generated_tokens[done.model].inc(done.generated_tokens)
-        self._rows.observe(done.rows)
-        self._steps.observe(done.steps)
+        if done.rows:
+            self._rows.observe(done.rows)
+            self._steps.observe(done.steps)
         for stage, seconds in done.stages_s.items():
             self._stages[stage].observe(seconds)
         for wait_s in done.queue_waits_s:

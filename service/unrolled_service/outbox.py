@@ -1,4 +1,4 @@
-"""Text that waits for its reader: one place, in which news merge until they are taken.
+"""News that waits for its reader: one place, in which news merge until they are taken.
 
 A slow reader therefore gets longer pieces, never a growing queue. Everything here runs on the event
 loop, but ``delivered`` is read by the engine's thread too.
@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from unrolled_service.delivery import Delivery, Described
+from unrolled_service.delivery import Delivery, Item
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,25 +18,25 @@ class Parcel:
 
     Attributes:
         text: may be empty where there is a finish or an error.
-        position: tokens in the history once the text is taken.
-        described: one entry a token of the text, or none.
+        position: inputs in the history once this is taken.
+        items: one entry a token of the text, or none; or outputs that are no tokens.
         finish: the result, if it came.
         error: the failure, if that came.
     """
 
     text: str
     position: int
-    described: list[Described]
+    items: list[Item]
     finish: object
     error: Exception | None
 
 
 def split(parcel: Parcel, tokens: int) -> Iterator[Parcel]:
-    """Yield the text of a parcel in pieces of at most ``tokens`` tokens each; whole where that is 0."""
-    size = len(parcel.text)
+    """Yield a parcel in pieces of at most ``tokens`` tokens or outputs each; whole where that is 0."""
+    size = len(parcel.text or parcel.items)
     for start in range(0, size, tokens or max(size, 1)):
         end = min(start + (tokens or size), size)
-        yield Parcel(parcel.text[start:end], parcel.position - size + end, parcel.described[start:end], None, None)
+        yield Parcel(parcel.text[start:end], parcel.position - size + end, parcel.items[start:end], None, None)
 
 
 class Outbox:
@@ -53,7 +53,7 @@ class Outbox:
         self.delivered = 0
         self._text: list[str] = []
         self._position = 0
-        self._described: list[Described] = []
+        self._items: list[Item] = []
         self._finish: object = None
         self.error: Exception | None = None
         self._writer: asyncio.Task[object] | None = None
@@ -69,7 +69,7 @@ class Outbox:
             return
         if delivery.text:
             self._text.append(delivery.text)
-        self._described.extend(delivery.described)
+        self._items.extend(delivery.items)
         self._position = delivery.position
         self._finish = delivery.finish
         self.error = delivery.error
@@ -79,7 +79,7 @@ class Outbox:
 
     def end(self, error: Exception) -> None:
         """End the stream from this side: what waits is dropped, so that no more of it is delivered."""
-        self._text, self._described = [], []
+        self._text, self._items = [], []
         self.is_ended, self.error = True, error
         self._interrupt()
         self._has_news.set()
@@ -88,9 +88,9 @@ class Outbox:
         """Wait for news and take all of it."""
         await self._has_news.wait()
         self._has_news.clear()
-        text, described = "".join(self._text), self._described
-        self._text, self._described = [], []
-        return Parcel(text, self._position, described, self._finish, self.error)
+        text, items = "".join(self._text), self._items
+        self._text, self._items = [], []
+        return Parcel(text, self._position, items, self._finish, self.error)
 
     async def write(self, send: Awaitable[None], position: int) -> None:
         """Wait until a message with text up to ``position`` has left, or until the wait is interrupted.

@@ -83,7 +83,7 @@ class Registry:
             SlotsExhausted: nothing was done.
         """
         self._make_room(lane, 1)
-        history = History(len(lane.bundle.vocabulary), self._settings.rewind_tokens)
+        history = History(lane.form, self._settings.rewind_tokens)
         return self._add(lane, history, seed=seed, ttl_s=ttl_s)
 
     def find(self, session_id: str) -> Session:
@@ -109,7 +109,7 @@ class Registry:
         lane = self._lanes[session.model]
         self.use(session)  # so it neither expires nor is given up while there is made room for its copies
         self._make_room(lane, len(seeds), sparing=session)
-        state = lane.residency.state_of(session).tobytes() if session.consumed else None
+        state = None if session.is_untouched else lane.residency.state_of(session).tobytes()
         copies = []
         for given in seeds:
             seed = session.seed if given is None else given
@@ -142,7 +142,7 @@ class Registry:
         lane = self._lanes[session.model]
         residency, anchor = lane.residency, session.history.anchor
         counts = session.history.counts(anchor.position).astype(np.float32)
-        size = len(lane.bundle.vocabulary)
+        size = lane.form.vocabulary_size
         is_ahead = session.consumed > anchor.position
         return Content(
             host=lane.bundle.host,
@@ -182,13 +182,14 @@ class Registry:
             self.remove(self._table.find(session_id))  # which is room enough
         else:
             self._make_room(lane, 1)
-        state = content.state.tobytes() if content.consumed else None
-        anchor = Checkpoint(content.consumed, state) if state else ORIGIN
+        is_zero = not content.consumed and np.array_equal(content.state, lane.residency.initial)
+        state = None if is_zero else content.state.tobytes()
+        anchor = ORIGIN if state is None else Checkpoint(content.consumed, state)
         history = History.begin_at(
             anchor,
             np.concatenate([content.fed, content.generated]).astype(np.uint32),
             content.pending,
-            vocabulary_size=len(lane.bundle.vocabulary),
+            form=lane.form,
             reach=self._settings.rewind_tokens,
         )
         session = self._add(

@@ -76,6 +76,13 @@ class Residency:
             session.packed = state
             self.packed_bytes += len(state or b"")
 
+    def begin(self, session: Session, state: Floats) -> None:
+        """Give a session at position 0 a first state of its own, f32[S]."""
+        self.packed_bytes -= session.history.state_bytes
+        session.history.begin(state.tobytes())
+        self.packed_bytes += session.history.state_bytes
+        self.put(session, state.tobytes())
+
     def keep(self, session: Session, checkpoint: Checkpoint) -> None:
         """Keep a state that a session can be rewound to."""
         before = session.history.state_bytes
@@ -103,7 +110,7 @@ class Residency:
     def pack(self, session: Session) -> None:
         """Take an idle session out of the arena."""
         if session.slot is not None:
-            state = self.arena.read(session.slot).tobytes() if session.consumed else None
+            state = None if session.is_untouched else self.arena.read(session.slot).tobytes()
             self._free(session)
             self.put(session, state)
 

@@ -1,19 +1,21 @@
-"""A call's place in the batch: what it feeds, how far it is, and what it makes of its samples.
+"""A call's place in the batch: what it feeds, how far it is, and what becomes of its session.
 
-The lane advances rows without knowing what they are for; ``stream`` and ``scoring`` give them a purpose.
-Runs on the engine's thread.
+The lanes advance rows without knowing what they are for; those that give text are in ``text_row``, the others in
+``sequence_row``. Runs on the engine's thread.
 """
 
 from abc import ABC, abstractmethod
+from typing import Any
 
-import numpy as np
+from numpy.typing import NDArray
 
 from unrolled_service.arena import Floats
 from unrolled_service.delivery import Delivery, Sink
-from unrolled_service.program import Tokens
-from unrolled_service.sampling import Sampling
+from unrolled_service.finish import Finish, FinishReason
+from unrolled_service.history import Items
 from unrolled_service.session import Session
-from unrolled_service.slice import Samples, Slice
+from unrolled_service.slice import Slice
+from unrolled_service.trail import Trail
 
 NOWHERE = -1
 
@@ -24,20 +26,16 @@ class Row(ABC):
     Attributes:
         lane: name of its bundle.
         session: the session it continues, or None.
-        sampling: how its tokens are chosen.
-        seed: of its draws.
-        described: how many of the most probable tokens each step describes beside its own; 0 describes nothing.
-        is_plain: it asks for nothing but a temperature.
-        is_watched: it must take its samples after every slice; others may wait until it is time for news.
+        trail: what it adds to that.
+        forced: inputs still to be fed, oldest first: int64[N], V added to tokens that were generated before, or
+            f32[N, F].
         is_hurried: its caller wants news soon rather than much of it.
-        forced: int64 tokens still to be fed, oldest first; V is added to those that were generated before.
         place: where it stands in the batch, or ``NOWHERE``.
-        state: f32[S], its state while it is not in the batch; None where nobody needs it any more.
-        token: its last sample when it left the batch.
-        consumed: tokens of the history that its state has taken.
-        sent: position of the last text handed to the sink.
-        counts: f32[2V], how often each token was fed, then how often each was generated, before
-            ``consumed``; None where nothing depends on it.
+        state: f32[S], its state while nobody else keeps it; None where it is needed no more.
+        consumed: inputs of the history that its state has taken.
+        start: position at which it began.
+        sent: position of the last news handed to the sink.
+        source: the row that makes its first state, where there is one.
         is_finished: nothing more will be computed.
         is_closed: the lane has let go of it.
         arrived, chosen_at, first_token_at, last_tokens_at, told_at: moments of engine time.
@@ -49,30 +47,22 @@ class Row(ABC):
         *,
         lane: str,
         session: Session | None,
-        sampling: Sampling,
-        seed: int,
-        forced: Tokens,
+        forced: NDArray[Any],
         arrived: float,
-        described: int = 0,
-        is_watched: bool = True,
+        width: int = 0,
         is_hurried: bool = False,
     ) -> None:
         self.sink = sink
         self.lane = lane
         self.session = session
-        self.sampling = sampling
-        self.seed = seed
-        self.described = described
-        self.is_plain = not (sampling.adjusts or sampling.truncates or described)
-        self.is_watched = is_watched
-        self.is_hurried = is_hurried
+        self.trail = Trail(session, width) if session else None
         self.forced = forced
+        self.is_hurried = is_hurried
         self.place = NOWHERE
         self.state: Floats | None = None
-        self.token = 0
         self.consumed = session.consumed if session else 0
-        self.sent = session.position if session else 0
-        self.counts: Floats | None = None
+        self.start = self.sent = session.position if session else 0
+        self.source: Row | None = None
         self.is_finished = False
         self.is_closed = False
         self.arrived = arrived
@@ -85,57 +75,77 @@ class Row(ABC):
     @property
     @abstractmethod
     def steps_left(self) -> int:
-        """Steps until the last token that was asked for."""
+        """Steps until the last output that was asked for."""
 
     @property
     def unread(self) -> int:
-        """Characters handed to the sink that have not left for the caller."""
+        """Characters or outputs handed to the sink that have not left for the caller."""
         return 0
+
+    @property
+    def is_starved(self) -> bool:
+        """Whether it waits for inputs of its caller."""
+        return False
 
     @property
     def is_over(self) -> bool:
         """Whether everything is computed and has left for the caller."""
         return self.is_finished and self.sink.delivered >= self.sent
 
-    def targets(self, steps: int) -> Tokens:
-        """Return tokens to describe at the next steps; fewer than ``steps`` describe the samples after that."""
-        del steps
-        return np.empty(0, np.int64)
-
-    @abstractmethod
-    def take(self, samples: Samples, i: int, record: Slice) -> None:
-        """Take its part of the samples of a slice.
-
-        Args:
-            samples: of the slice after the last one it took.
-            i: this row's place in it.
-            record: into which it writes what it counts.
-        """
-
-    def take_text(self, text: str, samples: Samples, record: Slice) -> None:  # noqa: ARG002
-        """Take its part of several slices at once, as one text; only for rows that are not watched.
-
-        Args:
-            text: one character a step.
-            samples: of the last of the slices.
-            record: into which it writes what it counts.
-        """
-        raise TypeError(f"{type(self).__name__} must be watched")
-
     @abstractmethod
     def tell(self, now: float) -> Delivery | None:
         """Return news for the caller, if there is any."""
 
+    def note_outputs(self, count: int, now: float, step_s: float, record: Slice) -> None:
+        """Note when outputs came, spread evenly over the time since those before."""
+        if self.last_tokens_at is None:
+            self.first_token_at = now
+            record.first_tokens_s.append(now - self.arrived)
+            record.gaps[step_s] += count - 1
+        else:
+            record.gaps[(now - self.last_tokens_at) / count] += count
+        self.last_tokens_at = now
+
+    def finish(
+        self, reason: FinishReason, now: float, *, fed: int, given: int, seed: int = 0, stop: str = ""
+    ) -> Finish:
+        """Return how it ended, once everything is handed to the sink."""
+        return Finish(
+            reason=reason,
+            stop=stop,
+            prompt_tokens=fed,
+            generated_tokens=given,
+            seed=seed,
+            start_position=self.start,
+            position=self.sent,
+            queue_s=(self.chosen_at or now) - self.arrived,
+            first_token_s=(self.first_token_at or now) - self.arrived,
+            total_s=now - self.arrived,
+        )
+
     def can_advance_session(self) -> bool:
-        """Return whether its state may become the session's."""
-        return False
+        """Return whether its state may become the session's.
+
+        It may when the caller was shown every input it has taken and one more, which a later call
+        needs as its first.
+        """
+        return self.session is not None and self.session.consumed < self.consumed < self.sink.delivered
 
     def advance_session(self) -> None:
         """Note that the session now holds its state."""
+        if self.session and self.trail:
+            self.trail.record(self.consumed)
+            self.session.consumed = self.consumed
 
-    def unrecorded(self) -> list[int]:
-        """Return the tokens, V added to generated ones, that were delivered and are not in the session's history."""
-        return []
+    def unrecorded(self) -> Items:
+        """Return the inputs that were delivered and are not in the session's history."""
+        return self.trail.unrecorded(self.sink.delivered) if self.trail else []
 
     def keep_delivered(self) -> None:
-        """Leave the session at the last delivered position."""
+        """Leave the session at the last delivered position.
+
+        Its state is the newest one that it was given; the inputs between the two are fed again by the
+        next call.
+        """
+        if self.trail:
+            self.trail.record(self.sink.delivered)

@@ -1,7 +1,7 @@
 """Chooses the rows of the next slice and how many steps they run.
 
 Streams join and leave between slices. One whose reader is too far behind rests: it holds its state
-but no row. Runs on the engine's thread.
+but no row. So does one that waits for inputs of its caller. Runs on the engine's thread.
 """
 
 import math
@@ -41,14 +41,15 @@ class Scheduler:
         self._running: dict[Row, None] = {}
         self._waiting: deque[Row] = deque()
         self._resting: list[Row] = []
+        self._starved: dict[Row, None] = {}
         self._step_s: dict[int, float] = {}
         self._overhead_s: dict[int, float] = {}
 
     def __len__(self) -> int:
-        return len(self._running) + len(self._waiting) + len(self._resting)
+        return len(self._running) + len(self._waiting) + len(self._resting) + len(self._starved)
 
     def __iter__(self) -> Iterator[Row]:
-        return chain(self._running, self._waiting, self._resting)
+        return chain(self._running, self._waiting, self._resting, self._starved)
 
     @property
     def running(self) -> int:
@@ -62,16 +63,26 @@ class Scheduler:
 
     @property
     def resting(self) -> int:
-        """Streams that wait for their readers."""
-        return len(self._resting)
+        """Streams that wait for their readers, or for inputs."""
+        return len(self._resting) + len(self._starved)
 
     def add(self, stream: Row) -> None:
         """Take in a new stream."""
-        self._waiting.append(stream)
+        if stream.is_starved:
+            self._starved[stream] = None
+        else:
+            self._waiting.append(stream)
+
+    def feed(self, stream: Row) -> None:
+        """Note that a stream has got inputs; nothing happens if it did not wait for them."""
+        if stream in self._starved:
+            del self._starved[stream]
+            self._waiting.append(stream)
 
     def remove(self, stream: Row) -> None:
         """Let go of a stream, whatever it does; nothing happens if it left before."""
         self._running.pop(stream, None)
+        self._starved.pop(stream, None)
         for place in (self._waiting, self._resting):
             if stream in place:
                 place.remove(stream)
@@ -80,7 +91,10 @@ class Scheduler:
         """Return the streams that get a row for the next slice and had none before."""
         for stream in [each for each in self._resting if each.unread <= self._credit // 2]:
             self._resting.remove(stream)
-            self._waiting.appendleft(stream)
+            if stream.is_starved:
+                self._starved[stream] = None
+            else:
+                self._waiting.appendleft(stream)
         joining = []
         while self._waiting and len(self._running) < self._max_rows:
             joining.append(self._waiting.popleft())
@@ -127,14 +141,18 @@ class Scheduler:
             known[size] = before + _LEARNING_RATE * (seconds - before)
 
     def settle(self, told: Iterable[Row]) -> list[Row]:
-        """Take the rows away from streams that are finished or too far ahead of their readers; return those.
+        """Take the rows away from streams that are finished, starved or too far ahead of their readers; return those.
 
         Args:
             told: the running streams that had news; nothing has changed for the others.
         """
-        leaving = [row for row in told if row.is_finished or row.unread > self._credit]
+        leaving = [row for row in told if row.is_finished or row.is_starved or row.unread > self._credit]
         for stream in leaving:
             del self._running[stream]
-            if not stream.is_finished:
+            if stream.is_finished:
+                continue
+            if stream.unread > self._credit:
                 self._resting.append(stream)
+            else:
+                self._starved[stream] = None
         return leaving

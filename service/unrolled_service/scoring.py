@@ -4,13 +4,14 @@ Runs on the engine's thread.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from unrolled_service.arena import Floats
 from unrolled_service.delivery import Delivery, Described, Sink
 from unrolled_service.program import Tokens
-from unrolled_service.row import Row
 from unrolled_service.sampling import Sampling
 from unrolled_service.slice import Samples, Slice
+from unrolled_service.text_row import NOTHING, TextRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +22,15 @@ class Scoring:
         text: int64[T], at least two tokens.
         logprobs: how many of the most probable tokens to describe beside each actual one.
         per_token: whether to describe every token.
+        traced: int64[N], places of the state to report with every token.
+        condition: f32[C], what sets the first state; None for the zero state.
     """
 
     text: Tokens
     logprobs: int = 0
     per_token: bool = False
+    traced: Tokens = field(default_factory=lambda: NOTHING)
+    condition: Floats | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +48,13 @@ class Score:
     described: list[Described]
 
 
-class ScoreRow(Row):
+class ScoreRow(TextRow):
     """The progress of one scoring.
 
     Args:
         scoring: the checked request.
         sink: where the result goes.
-        lane, arrived: as in ``Row``.
+        lane, arrived: as in ``TextRow``.
     """
 
     def __init__(self, scoring: Scoring, sink: Sink, *, lane: str, arrived: float) -> None:
@@ -62,6 +67,7 @@ class ScoreRow(Row):
             forced=scoring.text[:-1],
             arrived=arrived,
             described=max(scoring.logprobs, 1),  # 0 would describe nothing
+            traced=scoring.traced,
         )
         self._scoring = scoring
         self._logprob = 0.0
@@ -82,8 +88,8 @@ class ScoreRow(Row):
         self.forced = self.forced[end:]
         self.consumed += samples.steps
         record.prompt_tokens += end
-        described = samples.describe(i, 0, end, self._scoring.logprobs)
-        self._logprob += math.fsum(each.chosen for each in described)
+        described = samples.describe(i, 0, end, count=self._scoring.logprobs, traced=self.traced)
+        self._logprob += math.fsum(each.chosen for each in described if each.chosen is not None)
         if self._scoring.per_token:
             self._described += described
         self.is_finished = not len(self.forced)

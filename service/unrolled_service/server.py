@@ -18,9 +18,10 @@ from grpc_reflection.v1alpha._async import ReflectionServicer
 from grpc_reflection.v1alpha.reflection_pb2 import DESCRIPTOR as REFLECTION
 from grpc_reflection.v1alpha.reflection_pb2_grpc import add_ServerReflectionServicer_to_server
 
-from unrolled.v1 import generation_pb2, model_pb2, session_pb2
+from unrolled.v1 import generation_pb2, model_pb2, sequence_pb2, session_pb2
 from unrolled.v1.generation_pb2_grpc import add_GenerationServiceServicer_to_server
 from unrolled.v1.model_pb2_grpc import add_ModelServiceServicer_to_server
+from unrolled.v1.sequence_pb2_grpc import add_SequenceServiceServicer_to_server
 from unrolled.v1.session_pb2_grpc import add_SessionServiceServicer_to_server
 from unrolled_service.bundle import Bundle
 from unrolled_service.custody import Custody
@@ -29,9 +30,11 @@ from unrolled_service.http import OperatorServer
 from unrolled_service.keys import Keys
 from unrolled_service.metrics import Metrics
 from unrolled_service.redis_store import RedisStore
+from unrolled_service.rpc.claim import Claims
 from unrolled_service.rpc.generation import GenerationService
 from unrolled_service.rpc.guard import Guard
 from unrolled_service.rpc.model import ModelService
+from unrolled_service.rpc.sequence import SequenceService
 from unrolled_service.rpc.session import SessionService
 from unrolled_service.settings import Settings
 from unrolled_service.slice import Slice
@@ -41,6 +44,7 @@ _SERVICES = [
     file.DESCRIPTOR.services_by_name[name].full_name
     for file, name in (
         (generation_pb2, "GenerationService"),
+        (sequence_pb2, "SequenceService"),
         (session_pb2, "SessionService"),
         (model_pb2, "ModelService"),
     )
@@ -155,7 +159,9 @@ class Server:
         server = grpc.aio.server(options=_OPTIONS)
         guard = self._guard = Guard(server, self._metrics)
         workers, custody, settings = self._workers, self._custody, self._settings
-        add_GenerationServiceServicer_to_server(GenerationService(workers, custody, self._metrics, settings), guard)
+        claims = Claims(workers, custody, self._metrics, settings)
+        add_GenerationServiceServicer_to_server(GenerationService(claims, settings), guard)
+        add_SequenceServiceServicer_to_server(SequenceService(claims, settings), guard)
         add_SessionServiceServicer_to_server(SessionService(workers, custody, self._metrics, settings), guard)
         add_ModelServiceServicer_to_server(ModelService(workers), guard)
         self._health = HealthServicer()

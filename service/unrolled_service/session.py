@@ -1,6 +1,6 @@
 """Sessions: who claims which state, how far it is and when it expires.
 
-A session's history is every token fed to it and delivered from it. Its state has taken the first
+A session's history is every token, or vector, fed to it and delivered from it. Its state has taken the first
 ``consumed`` of them; ``pending`` are the rest, which the next stream feeds first. Runs on the engine's thread.
 """
 
@@ -13,7 +13,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from unrolled_service.errors import SessionEvicted, SessionExpired, SessionNotFound, UnrolledError
-from unrolled_service.history import History
+from unrolled_service.history import History, Items
 
 if TYPE_CHECKING:
     from unrolled_service.row import Row
@@ -38,12 +38,12 @@ class Session:
         serial: its place in the order of creation.
         model: name of its bundle.
         seed: seed of its draws where a call gives none.
-        history: its tokens, V added to generated ones.
+        history: its inputs.
         ttl_s: idle time it is kept for.
         created: wall-clock time, seconds since the epoch.
         ends: engine time at which it ends however much it is used.
         expires: engine time at which it ends; moved by each use.
-        consumed: tokens that its state has taken.
+        consumed: inputs that its state has taken.
         slot: where its state is while it is resident, or None.
         packed: its state while it is not, f32[S] as bytes; None for the zero state.
         row: the stream that runs on it.
@@ -67,13 +67,18 @@ class Session:
 
     @property
     def position(self) -> int:
-        """Tokens in the history, as far as the caller was given it."""
+        """Inputs in the history, as far as the caller was given it."""
         return self.history.end if self.row is None else self.row.sink.delivered
 
     @property
-    def pending(self) -> list[int]:
-        """Tokens of the history that its state has not taken, V added to generated ones."""
+    def pending(self) -> Items:
+        """Inputs of the history that its state has not taken."""
         return self.history.since(self.consumed)
+
+    @property
+    def is_untouched(self) -> bool:
+        """Whether its state is the zero state."""
+        return not self.consumed and self.history.anchor.state is None
 
     def use(self, now: float) -> None:
         """Postpone its expiry."""

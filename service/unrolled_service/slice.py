@@ -7,7 +7,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 from functools import cached_property
 
+import numpy as np
+
 from unrolled_service.delivery import Delivery, Described
+from unrolled_service.arena import Floats
 from unrolled_service.errors import UnrolledError
 from unrolled_service.program import Descriptions, Tokens
 
@@ -22,6 +25,8 @@ class Samples:
         text: the tokens as text, K x B characters, step by step.
         ended_at: engine time at which they were there.
         step_s: seconds of a step.
+        traced: int64[N], places of the state that the steps report, ascending; None where nobody asked.
+        trace: f32[K, B, N], what is there after each step, or None.
     """
 
     tokens: Tokens
@@ -29,6 +34,8 @@ class Samples:
     text: str
     ended_at: float
     step_s: float
+    traced: Tokens | None = None
+    trace: Floats | None = None
 
     def __post_init__(self) -> None:
         self.steps: int = self.tokens.shape[0]
@@ -43,8 +50,24 @@ class Samples:
         """The tokens of each row."""
         return self.tokens.T.tolist()  # type: ignore[no-any-return]
 
-    def describe(self, row: int, first: int, end: int, count: int) -> list[Described]:
-        """Describe the steps of a row from ``first`` to ``end``, with ``count`` most probable tokens each."""
+    def describe(self, row: int, first: int, end: int, *, count: int | None, traced: Tokens) -> list[Described]:
+        """Describe the steps of a row from ``first`` to ``end``.
+
+        Args:
+            row: its place.
+            first, end: the steps.
+            count: how many of the most probable tokens to name; None leaves probabilities out.
+            traced: places of the state to report.
+        """
+        described = [Described(None, ())] * (end - first) if count is None else self._rank(row, first, end, count)
+        if not len(traced):
+            return described
+        if self.traced is None or self.trace is None:
+            raise UnrolledError("a row asked for activations that were not computed")
+        activations = self.trace[first:end, row, np.searchsorted(self.traced, traced)].tolist()
+        return [each._replace(activations=units) for each, units in zip(described, activations, strict=True)]
+
+    def _rank(self, row: int, first: int, end: int, count: int) -> list[Described]:
         found = self.descriptions
         if found is None:
             raise UnrolledError("a row asked for log-probabilities that were not computed")

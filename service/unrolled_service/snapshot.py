@@ -37,7 +37,9 @@ class Host:
         precision: form of the cell that is served.
         numerics: fingerprint of the arithmetic, 32 bytes.
         state_size: S, float32 numbers of one state.
-        vocabulary_size: V.
+        vocabulary_size: V; 0 where the cell takes vectors.
+        input_width: F, numbers of a vector; 0 where it takes tokens.
+        is_generative: its outputs are fed back, so going on needs an input that the state has not taken.
     """
 
     model: str
@@ -46,6 +48,8 @@ class Host:
     numerics: bytes
     state_size: int
     vocabulary_size: int
+    input_width: int = 0
+    is_generative: bool = True
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,14 +60,15 @@ class Content:
         host: what computed the state; after reading, what is to go on with it.
         owner: whom it belongs to; empty for nobody in particular.
         seed: uint64, seed of its draws where a call gives none.
-        consumed: tokens that the state has taken: the earliest position that can be gone back to.
+        consumed: inputs that the state has taken: the earliest position that can be gone back to.
         state: f32[S], every state tensor in the manifest's order, flattened.
-        pending: tokens of the history after ``consumed``, oldest first, V added to generated ones.
+        pending: inputs of the history after ``consumed``, oldest first: tokens, V added to generated ones, or the
+            numbers of vectors one behind the other.
         generated: f32[V], how often each token of the state was generated.
         fed: f32[V], how often each was fed.
         ttl_s: idle time after which it expires.
         created: seconds since the epoch.
-        latest_consumed: tokens that ``latest`` has taken.
+        latest_consumed: inputs that ``latest`` has taken.
         latest: f32[S], a later state; None where there is none.
     """
 
@@ -72,7 +77,7 @@ class Content:
     seed: int
     consumed: int
     state: _Floats
-    pending: tuple[int, ...]
+    pending: tuple[float, ...]
     generated: _Floats
     fed: _Floats
     ttl_s: float
@@ -82,8 +87,8 @@ class Content:
 
     @property
     def position(self) -> int:
-        """Tokens in the whole history."""
-        return self.consumed + len(self.pending)
+        """Inputs in the whole history."""
+        return self.consumed + len(self.pending) // (self.host.input_width or 1)
 
 
 def encode(content: Content, keys: Keys) -> bytes:
@@ -94,6 +99,7 @@ def encode(content: Content, keys: Keys) -> bytes:
     """
     if not all(np.isfinite(each).all() for each in (content.state, content.latest) if each is not None):
         raise SnapshotInvalid("the session's state has a number that is not finite")
+    takes_vectors = content.host.input_width > 0
     inner = Snapshot(
         model=content.host.model,
         model_sha256=content.host.model_sha256,
@@ -103,7 +109,8 @@ def encode(content: Content, keys: Keys) -> bytes:
         seed=content.seed,
         consumed=content.consumed,
         state=content.state.astype("<f4").tobytes(),
-        pending=content.pending,
+        pending=[] if takes_vectors else [int(token) for token in content.pending],
+        pending_vectors=np.array(content.pending, "<f4").tobytes() if takes_vectors else b"",
         generated=_pack(content.generated),
         fed=_pack(content.fed),
         ttl_s=content.ttl_s,
@@ -171,7 +178,7 @@ class Opened:
             raise SnapshotMismatch(f"the snapshot belongs to the bundle {bundle}, which is not served here")
         if not accept_other_numerics:
             _check_numerics(told, host)
-        size = host.vocabulary_size
+        size, pending = host.vocabulary_size, _pending(told, host)
         for state in (told.state, told.latest or told.state):
             if len(state) != 4 * host.state_size:
                 raise SnapshotInvalid(f"a state has {len(state) // 4} numbers, the bundle's {host.state_size}")
@@ -183,7 +190,7 @@ class Opened:
             seed=told.seed,
             consumed=told.consumed,
             state=np.frombuffer(told.state, "<f4").astype(np.float32),
-            pending=tuple(told.pending),
+            pending=pending,
             generated=_unpack(told.generated, size),
             fed=_unpack(told.fed, size),
             ttl_s=told.ttl_s,
@@ -191,6 +198,27 @@ class Opened:
             latest_consumed=told.latest_consumed,
             latest=np.frombuffer(told.latest, "<f4").astype(np.float32) if told.latest else None,
         )
+
+
+def _pending(told: Snapshot, host: Host) -> tuple[float, ...]:
+    """Return the inputs that the state has not taken, once they are of the kind that the host takes."""
+    width = host.input_width
+    if told.pending if width else told.pending_vectors:
+        raise SnapshotInvalid(f"the snapshot has pending {'tokens' if width else 'vectors'}, which the bundle takes not")
+    if not width:
+        count, pending = len(told.pending), tuple(told.pending)
+    else:
+        numbers = np.frombuffer(told.pending_vectors, "<f4")
+        if len(numbers) % width:
+            raise SnapshotInvalid(f"the snapshot has pending vectors that are not {width} numbers wide")
+        count, pending = len(numbers) // width, tuple(numbers.tolist())
+    if host.is_generative and told.consumed and not count:
+        raise SnapshotInvalid("the snapshot has nothing to go on from")
+    if told.consumed + count > MAX_POSITION:
+        raise SnapshotInvalid("the snapshot is at a position too high")
+    if told.latest_consumed > told.consumed + count:
+        raise SnapshotInvalid("the snapshot has a latest state at a position that it had not")
+    return pending
 
 
 def _check(snapshot: Snapshot) -> None:
@@ -204,17 +232,16 @@ def _check(snapshot: Snapshot) -> None:
         "does not name its bundle by a sha256": len(snapshot.model_sha256) != _HASH_BYTES,
         "does not name its arithmetic by 32 bytes": len(snapshot.numerics) != _HASH_BYTES,
         "does not name a precision": not snapshot.precision,
-        "has half a number in its state": len(snapshot.state) % 4 or len(snapshot.latest) % 4,
-        "has a number in its state that is not finite": not (
-            _is_finite(snapshot.state) and _is_finite(snapshot.latest)
+        "has half a number in it": any(
+            len(each) % 4 for each in (snapshot.state, snapshot.latest, snapshot.pending_vectors)
+        ),
+        "has a number that is not finite": not all(
+            map(_is_finite, (snapshot.state, snapshot.latest, snapshot.pending_vectors))
         ),
         "has a latest state at a position that it had not": (
-            not snapshot.consumed < snapshot.latest_consumed <= snapshot.consumed + len(snapshot.pending)
-            if snapshot.latest
-            else snapshot.latest_consumed
+            snapshot.latest_consumed <= snapshot.consumed if snapshot.latest else snapshot.latest_consumed
         ),
-        "has nothing to go on from": snapshot.consumed and not snapshot.pending,
-        "has too many pending tokens": len(snapshot.pending) > MAX_PENDING,
+        "has too many pending inputs": len(snapshot.pending) + len(snapshot.pending_vectors) // 4 > MAX_PENDING,
         "is at a position too high": snapshot.consumed + len(snapshot.pending) > MAX_POSITION,
         "counts a token too often": max(counts, default=0) > _MAX_COUNT,
         "counts more tokens than its state has taken": sum(min(each, _EXACT_COUNT) for each in counts)

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from unrolled_service.arena import Floats
 from unrolled_service.program import NOT_FORCED, Batch, Extras, Outcome, Tokens
-from unrolled_service.row import NOWHERE, Row
+from unrolled_service.row import NOWHERE
 from unrolled_service.slice import Samples, Slice
+from unrolled_service.text_row import TextRow
 
 ALWAYS = -math.inf
 _MEMORY = 32  # slices whose samples are kept for rows that take them later
@@ -33,7 +34,7 @@ class Table:
     """
 
     def __init__(self, size: int, vocabulary_size: int, max_rows: int, max_steps: int) -> None:
-        self._rows: list[Row | None] = []
+        self._rows: list[TextRow | None] = []
         self._holes: list[int] = []
         self._demanding = 0  # rows that are not plain
         self._recent: deque[Samples] = deque(maxlen=_MEMORY)
@@ -54,7 +55,7 @@ class Table:
         )
         self._vocabulary_size = vocabulary_size
 
-    def arrange(self, joining: Sequence[Row], record: Slice) -> list[Row]:
+    def arrange(self, joining: Sequence[TextRow], record: Slice) -> list[TextRow]:
         """Take rows in, close the gaps, and return all rows in order."""
         left = list(joining)
         memory = _bytes_of(self._state) if left and self._holes else memoryview(b"")
@@ -73,7 +74,7 @@ class Table:
         self._holes.clear()
         return self._rows  # type: ignore[return-value]  # without holes there is no None
 
-    def leave(self, row: Row) -> None:
+    def leave(self, row: TextRow) -> None:
         """Let a row go; its last sample goes with it."""
         row.token = int(self._token[row.place])
         self._rows[row.place] = None
@@ -81,16 +82,16 @@ class Table:
         self._demanding -= not row.is_plain
         row.place = NOWHERE
 
-    def state_of(self, row: Row) -> Floats:
+    def state_of(self, row: TextRow) -> Floats:
         """Return a copy of a row's state, f32[S]."""
         state: Floats = self._state[row.place].copy()
         return state
 
-    def states_of(self, rows: Sequence[Row]) -> Floats:
+    def states_of(self, rows: Sequence[TextRow]) -> Floats:
         """Return copies of several rows' states, f32[len(rows), S]."""
         return self._state[[row.place for row in rows]]
 
-    def batch(self, rows: Sequence[Row], steps: int) -> tuple[Batch, Floats]:
+    def batch(self, rows: Sequence[TextRow], steps: int) -> tuple[Batch, Floats]:
         """Return the arguments of the next run; they are this table's own memory."""
         size = len(rows)
         for column in self._touched:
@@ -117,7 +118,7 @@ class Table:
         """Steps until the last token that anybody wants."""
         return int(self._left[: len(self._rows)].max())
 
-    def step(self, outcome: Outcome, samples: Samples) -> list[Row]:
+    def step(self, outcome: Outcome, samples: Samples) -> list[TextRow]:
         """Take in what a run gave; return the rows that must take their samples now."""
         size, steps = samples.rows, samples.steps
         self._state = outcome.state
@@ -130,7 +131,7 @@ class Table:
         is_due = (self._due[:size] <= samples.ended_at) | (self._left[:size] <= 0) | (self._seen[:size] <= forgotten)
         return [row for i in np.flatnonzero(is_due).tolist() if (row := self._rows[i])]
 
-    def catch_up(self, row: Row, record: Slice) -> None:
+    def catch_up(self, row: TextRow, record: Slice) -> None:
         """Let a row take the samples that it has not taken; one that is watched has missed but one slice's."""
         place = row.place
         missed = self._slices - int(self._seen[place])
@@ -146,11 +147,11 @@ class Table:
             recent = [self._recent[i] for i in range(-missed, 0)]
             row.take_text("".join([each.text[place :: each.rows] for each in recent]), last, record)
 
-    def plan(self, row: Row, due: float) -> None:
+    def plan(self, row: TextRow, due: float) -> None:
         """Say when a row is to take its samples next, if nothing else makes it."""
         self._due[row.place] = ALWAYS if row.is_watched or len(row.forced) else due
 
-    def _put(self, place: int, row: Row) -> None:
+    def _put(self, place: int, row: TextRow) -> None:
         self._rows[place] = row
         row.place, row.state = place, None
         self._demanding += not row.is_plain
@@ -176,18 +177,20 @@ class Table:
         self._rows.pop()
         self._state = self._state[:last]
 
-    def _extras(self, rows: Sequence[Row], steps: int) -> Extras:
+    def _extras(self, rows: Sequence[TextRow], steps: int) -> Extras:
         counts = np.zeros((len(rows), 2, self._vocabulary_size), np.float32)
         for row in rows:
             if row.counts is not None:
                 counts[row.place] = row.counts.reshape(2, -1)
         described = max(row.described for row in rows)
+        traced = np.unique(np.concatenate([row.traced for row in rows]))
         return Extras(
             sampling=[row.sampling for row in rows],
             fed=np.ascontiguousarray(counts[:, 0]),
             generated=np.ascontiguousarray(counts[:, 1]),
             target=_targets(rows, steps) if described else None,
             described=described,
+            traced=traced if len(traced) else None,
         )
 
 
@@ -195,7 +198,7 @@ def _bytes_of(states: Floats | None) -> memoryview:
     return memoryview(states).cast("B")  # type: ignore[arg-type]
 
 
-def _targets(rows: Sequence[Row], steps: int) -> Tokens:
+def _targets(rows: Sequence[TextRow], steps: int) -> Tokens:
     targets = np.full((steps, len(rows)), -1, np.int64)
     for row in rows:
         given = row.targets(steps)
@@ -203,7 +206,7 @@ def _targets(rows: Sequence[Row], steps: int) -> Tokens:
     return targets
 
 
-def count_inputs(rows: Sequence[Row], batch: Batch, outcome: Outcome) -> None:
+def count_inputs(rows: Sequence[TextRow], batch: Batch, outcome: Outcome) -> None:
     """Add what a run fed to the counts of those rows that have them. Call before ``step``."""
     for row in rows:
         if row.counts is not None:

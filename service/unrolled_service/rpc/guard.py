@@ -69,8 +69,7 @@ class Guard:
         async def answer(request: Any, context: grpc.aio.ServicerContext) -> Any:
             self.calls += weight
             try:
-                _check_form(request)
-                reply = await behaviour(request, context)
+                reply = await behaviour(_checked(request), context)
             except Exception as error:
                 await self._refuse(error, method, context)
             except asyncio.CancelledError:
@@ -85,8 +84,7 @@ class Guard:
         async def stream(request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
             self.calls += weight
             try:
-                _check_form(request)
-                async for reply in behaviour(request, context):
+                async for reply in behaviour(_checked(request), context):
                     yield reply
             except Exception as error:
                 await self._refuse(error, method, context)
@@ -155,9 +153,18 @@ def _lenient(parse: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | N
     return attempt
 
 
-def _check_form(request: Any) -> None:
+def _checked(request: Any) -> Any:
+    """Return a request, or an iterator of requests, that is no mark of a malformed message, or raises where it is."""
+    if hasattr(request, "__aiter__"):
+        return _check_each(request)
     if request is _MALFORMED:
         raise InvalidField("request", "is not a message of the method's request type")
+    return request
+
+
+async def _check_each(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    async for request in requests:
+        yield _checked(request)
 
 
 def _cancellation(context: grpc.aio.ServicerContext) -> str:

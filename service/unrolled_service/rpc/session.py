@@ -10,15 +10,13 @@ from unrolled.v1.session_pb2_grpc import SessionServiceServicer
 from unrolled_service.convert import (
     read_forks,
     read_idempotency_key,
-    read_model,
-    read_optional,
     read_page,
-    read_session_id,
     read_ttl,
     write_session,
 )
 from unrolled_service.custody import Custody
 from unrolled_service.engine import Engine
+from unrolled_service.fields import read_model, read_optional, read_session_id
 from unrolled_service.idempotency import Idempotency
 from unrolled_service.metrics import Metrics
 from unrolled_service.rpc.preemption import preempting

@@ -1,0 +1,159 @@
+"""A call's hold on a row: opened and closed on the engine's thread, whatever becomes of the caller.
+
+Everything runs on the event loop but what is sent to the engine's thread, in the order in which it was sent there.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+
+from unrolled_service.bundle import Bundle
+from unrolled_service.custody import Custody
+from unrolled_service.engine import Engine
+from unrolled_service.errors import UnrolledError
+from unrolled_service.keeper import Keeper
+from unrolled_service.metrics import Metrics
+from unrolled_service.outbox import Outbox
+from unrolled_service.row import Row
+from unrolled_service.rpc.preemption import preempting
+from unrolled_service.settings import Settings
+from unrolled_service.workers import Worker, Workers
+
+Submit = Callable[[Outbox], Row]
+"""Opens a row whose news goes to an outbox. On the engine's thread."""
+
+
+class Claim:
+    """A row that is closed even if its caller goes away while it is being opened.
+
+    Attributes:
+        outbox: where its news arrives.
+        row: None until it is open.
+        engine: whose row it is; to be read only.
+        keeper: keeps its session, if it has one.
+    """
+
+    def __init__(self, worker: Worker, custody: Custody, session_id: str | None, settings: Settings) -> None:
+        self.outbox = Outbox()
+        self.row: Row | None = None
+        self.engine: Engine = worker.engine
+        self.keeper = Keeper(custody, session_id, self.outbox, settings)
+        self._driver = worker.driver
+        self._worker = worker
+        self._custody = custody
+        self._session_id = session_id
+
+    async def bundle(self, model: str) -> Bundle:
+        """Return the bundle of a call: the one it names, its session's, or the only one."""
+        if self._session_id and not model:
+            model = (await self._driver.call(self.engine.session, self._session_id)).model
+        return self.engine.lane(model).bundle
+
+    async def start(self, submit: Submit, *, preempt: bool = False) -> None:
+        """Open the row, in the place of the one that runs on the session if it is to be preempted."""
+        if self._session_id and preempt:
+            await preempting(self._worker, self._session_id, partial(self._take_over, submit))
+        else:
+            self._driver.open(self._open, self.outbox, submit)
+        self.keeper.start()
+
+    def send(self, act: Callable[[Row], object]) -> None:
+        """Do something with the row on the engine's thread, if it could be opened."""
+        self._driver.post(self._with_row, act)
+
+    def wake(self) -> None:
+        """Make the engine look again for rows that can run."""
+        self._driver.wake()
+
+    async def settle(self) -> None:
+        """Close the row, and store its session before its caller hears of the end."""
+        self.keeper.stop()
+        self.send(self.engine.close)
+        if self._session_id:
+            await self._custody.save(self._session_id)
+
+    def close(self) -> None:
+        """Close the row, which keeps no session."""
+        self.send(self.engine.close)
+
+    def save_later(self) -> None:
+        """Store what the call leaves without waiting for it."""
+        if self._session_id:
+            self._custody.save_later(self._session_id)
+
+    async def save(self) -> None:
+        """Store what the call leaves, before its caller hears of the end; also if the caller goes away."""
+        if self._session_id and self.row is None:
+            await self._custody.release(self._session_id)
+        elif self._session_id:
+            await asyncio.shield(self._custody.save_later(self._session_id))
+
+    def placed(self, error: Exception) -> Exception:
+        """Return an error that says where the session is left, if there is one."""
+        if self.row is not None and self.row.session and isinstance(error, UnrolledError):
+            return error.at(self.outbox.delivered)
+        return error
+
+    def _open(self, submit: Submit) -> None:
+        self.row = submit(self.outbox)
+
+    def _with_row(self, act: Callable[[Row], object]) -> None:
+        if self.row is not None:
+            act(self.row)
+
+    async def _take_over(self, submit: Submit) -> None:
+        """Open a row in the place of another, which leaves no lease."""
+        if self._session_id:
+            await self._custody.hold(self._session_id)
+        await self._driver.call(self._open, submit)
+
+
+class Claims:
+    """Makes claims for the calls of a service, and sees to it that none is left behind.
+
+    Args:
+        workers: where rows run.
+        custody: who has sessions.
+        metrics: count the calls that break off.
+        settings: limits.
+    """
+
+    def __init__(self, workers: Workers, custody: Custody, metrics: Metrics, settings: Settings) -> None:
+        self._workers = workers
+        self._custody = custody
+        self._metrics = metrics
+        self._settings = settings
+
+    @asynccontextmanager
+    async def claim(self, session_id: str | None) -> AsyncIterator[Claim]:
+        """Hold a session, or a throw-away state, for a call; the row is closed however the call ends.
+
+        Raises:
+            SessionNotFound, SessionExpired, SessionEvicted, SessionBusy, StoreUnavailable: it cannot be had.
+        """
+        worker = await self._custody.hold(session_id) if session_id else self._workers.for_stream()
+        claim = Claim(worker, self._custody, session_id, self._settings)
+        try:
+            yield claim
+        except asyncio.CancelledError:
+            self._abandon(claim, "cancelled")
+            claim.save_later()
+            raise
+        except Exception:
+            self._abandon(claim, "error")
+            await claim.save()
+            raise
+        finally:
+            claim.keeper.stop()
+            claim.outbox.closed.set()
+
+    def _abandon(self, claim: Claim, end: str) -> None:
+        """Close a row that did not finish, and count it."""
+        claim.send(partial(self._close, claim.engine, end))
+        claim.outbox.closed.set()
+
+    def _close(self, engine: Engine, end: str, row: Row) -> None:
+        if not row.is_finished:  # on the engine's thread
+            self._metrics.count_broken_stream(row.lane, end)
+        engine.close(row)

@@ -1,0 +1,125 @@
+"""SequenceService: sequences answered step by step, as a whole, or with another sequence."""
+
+import time
+from collections.abc import AsyncIterator, Iterator
+from functools import partial
+from typing import Any, TypeVar, cast
+
+import grpc
+
+from unrolled.v1 import sequence_pb2 as wire
+from unrolled.v1.sequence_pb2_grpc import SequenceServiceServicer
+from unrolled_service import abilities
+from unrolled_service.bundle import Bundle
+from unrolled_service.convert_sequences import (
+    read_more,
+    read_reading,
+    read_transduction,
+    write_classification,
+    write_steps,
+    write_target,
+    write_target_end,
+)
+from unrolled_service.delivery import Answer
+from unrolled_service.errors import InvalidField
+from unrolled_service.fields import read_model, read_session_id
+from unrolled_service.finish import Finish
+from unrolled_service.outbox import Parcel, split
+from unrolled_service.rpc.claim import Claim, Claims
+from unrolled_service.rpc.feeder import Feeder
+from unrolled_service.rpc.relay import relay
+from unrolled_service.sequence_row import Inputs
+from unrolled_service.settings import Settings
+
+_R = TypeVar("_R", wire.StepRequest, wire.ClassifyRequest)
+
+
+class SequenceService(SequenceServiceServicer):
+    """Serves readings and transductions."""
+
+    def __init__(self, claims: Claims, settings: Settings) -> None:
+        self._claims = claims
+        self._settings = settings
+
+    async def Step(self, requests: AsyncIterator[wire.StepRequest], context: grpc.aio.ServicerContext) -> None:
+        """Answer inputs one by one."""
+        first, model, session_id = await _open(requests)
+        async with self._claims.claim(session_id) as claim:
+            bundle = await claim.bundle(model)
+            abilities.check_method(bundle, abilities.STEP)
+            feeder = await _start(claim, model, first, requests, bundle)
+            async with feeder.reading():
+                limit_s = self._settings.stall_timeout_s
+                await relay(claim, context, limit_s, partial(write_steps, bundle=bundle), on_parcel=feeder.note)
+            if feeder.error:
+                raise claim.placed(feeder.error)
+
+    async def Classify(
+        self, requests: AsyncIterator[wire.ClassifyRequest], _: grpc.aio.ServicerContext
+    ) -> wire.ClassifyResponse:
+        """Answer a sequence as a whole."""
+        first, model, session_id = await _open(requests)
+        async with self._claims.claim(session_id) as claim:
+            bundle = await claim.bundle(model)
+            abilities.check_method(bundle, abilities.CLASSIFY)
+            feeder = await _start(claim, model, first, requests, bundle, limit=self._settings.max_prompt_tokens)
+            async with feeder.reading():
+                parcel = await claim.outbox.take()
+                while not (parcel.finish or claim.outbox.error):
+                    feeder.note(parcel)
+                    parcel = await claim.outbox.take()
+            if error := claim.outbox.error or feeder.error:
+                raise claim.placed(error)
+            if not parcel.items:
+                raise InvalidField("inputs", "must have at least 1 input")
+            claim.outbox.delivered = parcel.position
+            await claim.settle()
+            return write_classification(cast(Answer, parcel.items[0]), cast(Finish, parcel.finish), bundle)
+
+    async def Transduce(self, request: wire.TransduceRequest, context: grpc.aio.ServicerContext) -> None:
+        """Answer a sequence with another one."""
+        arrived = time.monotonic()
+        model = read_model(request.model)
+        async with self._claims.claim(None) as claim:
+            bundle = await claim.bundle(model)
+            abilities.check_method(bundle, abilities.TRANSDUCE)
+            source, generation = read_transduction(request, bundle, self._settings)
+
+            def pieces(parcel: Parcel) -> Iterator[tuple[Parcel, Any]]:
+                return ((each, write_target(each, bundle)) for each in split(parcel, request.max_chunk_tokens))
+
+            await claim.start(
+                partial(claim.engine.submit_transduction, model, source, generation, arrived=arrived)
+            )
+            await relay(claim, context, self._settings.stall_timeout_s, pieces, write_end=write_target_end)
+
+
+async def _open(requests: AsyncIterator[_R]) -> tuple[_R, str, str | None]:
+    """Return the first message, and the model and session that it names."""
+    async for first in requests:
+        opening = first.opening
+        session_id = opening.session_id or None
+        if session_id:
+            read_session_id(session_id, field="opening.session_id")
+        return first, read_model(opening.model, field="opening.model"), session_id
+    raise InvalidField("inputs", "must have at least 1 input")
+
+
+async def _start(
+    claim: Claim, model: str, first: _R, requests: AsyncIterator[_R], bundle: Bundle, *, limit: int | None = None
+) -> Feeder:
+    """Open the row of a reading, and return what feeds it."""
+    reading = read_reading(first, bundle)
+
+    def read(request: _R) -> Inputs:
+        if request.HasField("opening"):
+            raise InvalidField("opening", "must be unset in a message that is not the first")
+        inputs = read_more(request, bundle)
+        if limit is not None and feeder.fed + len(inputs) > limit:
+            raise InvalidField("inputs", f"must be at most {limit} in all messages of a call together")
+        return inputs
+
+    feeder = Feeder(claim, requests, read, len(reading.inputs))
+    submit = partial(claim.engine.submit_reading, model, reading, arrived=time.monotonic())
+    await claim.start(submit, preempt=first.opening.preempt)
+    return feeder
