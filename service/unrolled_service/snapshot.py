@@ -38,6 +38,8 @@ class Host:
         numerics: fingerprint of the arithmetic, 32 bytes.
         state_size: S, float32 numbers of one state.
         vocabulary_size: V.
+        input_width: F of a cell that takes vectors; 0 for tokens.
+        is_generative: whether the cell's outputs are its next inputs.
     """
 
     model: str
@@ -46,6 +48,8 @@ class Host:
     numerics: bytes
     state_size: int
     vocabulary_size: int
+    input_width: int = 0
+    is_generative: bool = True
 
 
 @dataclass(frozen=True, slots=True, eq=False)
