@@ -7,8 +7,10 @@ The life of one token, module by module; each module imports only from those abo
                                           text to tokens; how a token is chosen; a session as signed bytes,
                                           and whose arithmetic continues it
 3. ``arena``                              slots of state memory
-4. ``nodes``, ``branches``, ``draws``, ``fusion``, ``parting``, ``graph``, ``program``
-                                          the cell and the sampler as one ONNX graph; running it
+4. ``runtime``, ``nodes``, ``branches``, ``draws``, ``fusion``, ``parting``, ``flattening``, ``graph``
+                                          what runs a graph; the cell as one that takes many steps, with the
+   ``sequence_graph``, ``program``, ``sequence_program``
+                                          sampler or without it; running those
 5. ``history``, ``session``               a claim on a state, with the tokens to go back by
    ``delivery``, ``slice``, ``row``       news; what a slice did; a call's place in the batch
 6. ``stops``, ``stream``, ``scoring``     what a row is for: a generation, a score

@@ -37,8 +37,12 @@ class StateSpec:
 
 
 def initial_state(specs: Sequence[StateSpec]) -> Floats:
-    """Return the state at position 0 as one row: f32[S], every tensor flattened, one behind the other."""
-    return np.concatenate([np.full(spec.size, spec.initial, np.float32) for spec in specs])
+    """Return the state at position 0 as one row: f32[S], every tensor flattened, one behind the other.
+
+    Without states S is 0.
+    """
+    none = np.empty(0, np.float32)
+    return np.concatenate([none, *(np.full(spec.size, spec.initial, np.float32) for spec in specs)])
 
 
 class Arena:

@@ -23,7 +23,8 @@ from unrolled.v1.bundle_pb2 import TASK_GENERATE, Golden, Manifest
 from unrolled_service.arena import StateSpec
 from unrolled_service.errors import BundleError
 from unrolled_service.numerics import FORCED_STEPS, ROWS, SAMPLED_STEPS, SEED, fingerprint, make_probe
-from unrolled_service.program import NOT_FORCED, Batch, Extras, Program, ProgramError
+from unrolled_service.program import NOT_FORCED, Batch, Extras, Program
+from unrolled_service.runtime import ProgramError
 from unrolled_service.sampling import Sampling
 from unrolled_service.settings import Precision
 from unrolled_service.snapshot import Host

@@ -9,8 +9,9 @@ The cell stays as it was exported, but for fused operators; the graph is a Loop 
         masses = softmax(adjusted / temperature)       # or with the unlikely cut off, if `truncate`
         token = choose(masses, uniform[k])             # one draw by inverse CDF; or the likeliest, if greedy
         tokens[k] = token                              # and its log-probability, if `describe`
+                                                       # and numbers of the new state, if `trace`
 
-It is composed in two forms: the plain one has none of the three switches and nothing behind them; a slice
+It is composed in two forms: the plain one has none of the four switches and nothing behind them; a slice
 whose rows all want just a temperature does not even pay for asking. Nothing here runs the graph or knows
 sessions.
 """
@@ -20,16 +21,22 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import compose, helper, numpy_helper
+from onnx import helper, numpy_helper
 
 from unrolled_service.arena import StateSpec
 from unrolled_service.branches import adjust, cut_off, describe, pass_on
 from unrolled_service.draws import draw_constants, draw_uniform
-from unrolled_service.fusion import RUNTIME_DOMAIN, fuse_products
+from unrolled_service.flattening import (
+    prepare_cell,
+    put_together,
+    seal_program,
+    size_constants,
+    state_value,
+    take_apart,
+    trace_state,
+)
 from unrolled_service.nodes import BOOL, FLOAT, INT64, Nodes, value
-from unrolled_service.parting import part_gates
 
-IR_VERSION = 10
 ROW_SETTINGS = ("temperature", "top_p", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty")
 """Names of the inputs f32[B, 1] that hold a row's sampling parameters, in the order of ``Sampling.numbers``."""
 _LONGEST_PRODUCT = 128  # the runtime adds up products over more elements in blocks
@@ -48,8 +55,10 @@ def compose_program(
     The full form takes besides: ``top_p``, ``min_p``, ``repetition_penalty``, ``presence_penalty``,
     ``frequency_penalty`` f32[B, 1]; ``top_k`` int64[B, 1], the rank from 0 of the last token kept; ``bias``,
     ``generated``, ``fed`` f32[B, V], or [B, 1] unless ``adjust``; ``target`` int64[K, B], or [K, 0] unless
-    ``describe``; ``described`` int64[1], N; the switches ``adjust``, ``truncate`` and ``describe`` bool[]. It gives
-    besides: ``chosen`` f32[K, B], ``top`` f32[K, B, N] and ``top_tokens`` int64[K, B, N], empty unless ``describe``.
+    ``describe``; ``described`` int64[1], N; ``traced`` int64[M], places in a row of the state; the switches
+    ``adjust``, ``truncate``, ``describe`` and ``trace`` bool[]. It gives besides: ``chosen`` f32[K, B], ``top``
+    f32[K, B, N] and ``top_tokens`` int64[K, B, N], empty unless ``describe``; ``trace_values`` f32[K, B, M], empty
+    unless ``trace``.
 
     Args:
         cell: the checked single-step graph: ``token`` and states in, ``logits`` and new states out.
@@ -57,25 +66,24 @@ def compose_program(
         vocabulary_size: V, the width of the logits.
         is_plain: which form.
     """
-    step = compose.add_prefix(cell, "cell/").graph
-    fuse_products(step)
-    part_gates(step)
+    step = prepare_cell(cell)
     counts = [] if is_plain else ["generated", "fed"]
     extras: dict[str, tuple[int, list[str]]] = {
         "chosen": (FLOAT, ["D"]),
         "top": (FLOAT, ["D", "N"]),
         "top_tokens": (INT64, ["D", "N"]),
+        "trace_values": (FLOAT, ["T", "M"]),
     }
     extras = {} if is_plain else extras
     body = helper.make_graph(
-        _step_nodes(step, vocabulary_size, is_plain=is_plain),
+        _step_nodes(step, states, vocabulary_size, is_plain=is_plain),
         "step",
         [value("k", INT64, []), value("go_on", BOOL, []), value("body/token", INT64, ["B"])]
         + [value(f"body/{name}", FLOAT, ["B", "C"]) for name in counts]
-        + [_state_value(f"cell/{state.input}", state) for state in states],
+        + [state_value(f"cell/{state.input}", state) for state in states],
         [value("body/again", BOOL, []), value("body/next", INT64, ["B"])]
         + [value(f"body/new_{name}", FLOAT, ["B", "C"]) for name in counts]
-        + [_state_value(f"cell/{state.output}", state) for state in states]
+        + [state_value(f"cell/{state.output}", state) for state in states]
         + [value("body/out", INT64, ["B"])]
         + [value(f"body/{name}", dtype, shape) for name, (dtype, shape) in extras.items()],
     )
@@ -85,7 +93,7 @@ def compose_program(
     is_greedy = outer.add("Equal", "temperature", "zero", output="is_greedy")
     outer.add("Squeeze", is_greedy, "one_axis", output="greedy")
     outer.add("Where", is_greedy, "one", "temperature", output="divisor")
-    _take_apart(outer, states)
+    take_apart(outer, states)
     loop = helper.make_node(
         "Loop",
         [trip_count, "true", "token", *counts, *(state.input for state in states)],
@@ -93,7 +101,7 @@ def compose_program(
         body=body,
     )
     outer.nodes.append(loop)
-    _put_together(outer, states)
+    put_together(outer, states, output="new_state")
     row = [value("state", FLOAT, ["B", "S"]), value("token", INT64, ["B"]), value("forced", INT64, ["K", "B"])]
     row += [value(name, INT64, ["B"]) for name in ("seed", "position")]
     row += [value(name, FLOAT, ["B", 1]) for name in (ROW_SETTINGS[:1] if is_plain else ROW_SETTINGS)]
@@ -105,11 +113,7 @@ def compose_program(
         + [value(name, dtype, ["K", *shape]) for name, (dtype, shape) in extras.items()],
         initializer=[*_constants(vocabulary_size, states), *draw_constants(), *step.initializer],
     )
-    opsets = [helper.make_opsetid(entry.domain, entry.version) for entry in cell.opset_import]
-    opsets.append(helper.make_opsetid(RUNTIME_DOMAIN, 1))
-    model = helper.make_model(graph, opset_imports=opsets, ir_version=max(cell.ir_version, IR_VERSION))
-    onnx.checker.check_model(model)
-    return model
+    return seal_program(graph, cell)
 
 
 def _full_inputs() -> list[onnx.ValueInfoProto]:
@@ -118,25 +122,14 @@ def _full_inputs() -> list[onnx.ValueInfoProto]:
         *(value(name, FLOAT, ["B", "C"]) for name in ("bias", "generated", "fed")),
         value("target", INT64, ["K", "D"]),
         value("described", INT64, [1]),
-        *(value(name, BOOL, []) for name in ("adjust", "truncate", "describe")),
+        value("traced", INT64, ["M"]),
+        *(value(name, BOOL, []) for name in ("adjust", "truncate", "describe", "trace")),
     ]
 
 
-def _take_apart(outer: Nodes, states: Sequence[StateSpec]) -> None:
-    """Make the state tensors of a row."""
-    parts = [f"outer/flat_{state.input}" for state in states]
-    outer.nodes.append(helper.make_node("Split", ["state", "state_sizes"], parts, axis=1))
-    for state, part in zip(states, parts, strict=True):
-        outer.add("Reshape", part, f"shape/{state.input}", output=state.input)
-
-
-def _put_together(outer: Nodes, states: Sequence[StateSpec]) -> None:
-    """Make a row of the state tensors."""
-    parts = [outer.add("Reshape", state.output, f"flat/{state.input}") for state in states]
-    outer.add("Concat", *parts, output="new_state", axis=1)
-
-
-def _step_nodes(step: onnx.GraphProto, vocabulary_size: int, *, is_plain: bool) -> list[onnx.NodeProto]:
+def _step_nodes(
+    step: onnx.GraphProto, states: Sequence[StateSpec], vocabulary_size: int, *, is_plain: bool
+) -> list[onnx.NodeProto]:
     """Return the nodes of the loop's body: the input's choice, the cell, the sampler."""
     body = Nodes("body")
     _choose_input(body, is_plain=is_plain)
@@ -149,6 +142,8 @@ def _step_nodes(step: onnx.GraphProto, vocabulary_size: int, *, is_plain: bool) 
     _choose_token(body, logits, masses, vocabulary_size)
     if not is_plain:
         _describe(body)
+        silent = pass_on("untraced", ("no_rows", FLOAT, ["T", "M"]))
+        body.branch("trace", trace_state(states), silent, "body/trace_values")
     body.add("Identity", "go_on", output="body/again")
     return body.nodes
 
@@ -232,14 +227,8 @@ def _constants(vocabulary_size: int, states: Sequence[StateSpec]) -> list[onnx.T
         "no_values": np.zeros(0, np.float32),
         "no_rows": np.zeros((0, 0), np.float32),
         "no_tokens": np.zeros((0, 0), np.int64),
-        "state_sizes": np.array([state.size for state in states], np.int64),
-        **{f"shape/{state.input}": np.array([-1, *state.shape], np.int64) for state in states},
-        **{f"flat/{state.input}": np.array([-1, state.size], np.int64) for state in states},
+        **size_constants(states),
     }
     if vocabulary_size <= _LONGEST_PRODUCT:
         values["triangle"] = np.triu(np.ones((vocabulary_size, vocabulary_size), np.float32))
     return [numpy_helper.from_array(np.asarray(each), name) for name, each in values.items()]
-
-
-def _state_value(name: str, state: StateSpec) -> onnx.ValueInfoProto:
-    return value(name, FLOAT, ["B", *state.shape])

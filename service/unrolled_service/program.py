@@ -1,19 +1,19 @@
 """Runs a program: one call advances a batch of rows by K steps.
 
-The only module that imports onnxruntime. It knows tensors, not rows' owners. Runs are synchronous
-and release the GIL.
+It knows tensors, not rows' owners. Runs are synchronous and release the GIL.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 from numpy.typing import NDArray
 
 from unrolled_service.arena import Floats, StateSpec, initial_state
 from unrolled_service.graph import ROW_SETTINGS, compose_program
+from unrolled_service.runtime import Graph
 from unrolled_service.sampling import Sampling
 
 Tokens = NDArray[np.int64]
@@ -31,6 +31,7 @@ class Extras:
         fed: f32[B, V], how often each was fed from a prompt; None where no row penalizes.
         target: int64[K, B], tokens to describe, -1 for the one chosen; None describes nothing.
         described: how many of the most probable tokens to describe beside the target.
+        traced: int64[N], places in a row of the state to report after each step; None reports nothing.
     """
 
     sampling: Sequence[Sampling]
@@ -38,6 +39,7 @@ class Extras:
     fed: Floats | None = None
     target: Tokens | None = None
     described: int = 0
+    traced: Tokens | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,15 +87,13 @@ class Outcome:
         tokens: int64[K, B], the token chosen at each step.
         state: f32[B, S], the new states.
         descriptions: None unless the batch asked for them.
+        trace: f32[K, B, N], the numbers of the state that were asked for, after each step; None if none were.
     """
 
     tokens: Tokens
     state: Floats
     descriptions: Descriptions | None = None
-
-
-class ProgramError(Exception):
-    """The runtime does not take a cell; the message is the runtime's."""
+    trace: Floats | None = None
 
 
 class Program:
@@ -117,20 +117,11 @@ class Program:
     ) -> None:
         self.initial = initial_state(states)
         self._vocabulary_size = vocabulary_size
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.enable_mem_pattern = False  # patterns are cached per batch size and never freed
-        options.log_severity_level = 3
 
-        def compile_form(*, is_plain: bool) -> onnxruntime.InferenceSession:
-            model = compose_program(cell, states, vocabulary_size, is_plain=is_plain).SerializeToString()
-            return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        def compile_form(*, is_plain: bool) -> Graph:
+            return Graph(compose_program(cell, states, vocabulary_size, is_plain=is_plain), threads=threads)
 
-        try:
-            self._plain, self._full = compile_form(is_plain=True), compile_form(is_plain=False)
-        except Exception as error:  # the runtime's errors have no common class
-            raise ProgramError(str(error)) from error
+        self._plain, self._full = compile_form(is_plain=True), compile_form(is_plain=False)
 
     def run(self, batch: Batch, state: Floats) -> Outcome:
         """Advance every row by K steps.
@@ -141,7 +132,7 @@ class Program:
             batch: inputs of the rows.
             state: f32[B, S].
         """
-        feeds = {
+        feeds: dict[str, NDArray[Any]] = {
             "state": state,
             "token": batch.token,
             "forced": batch.forced,
@@ -150,12 +141,18 @@ class Program:
             "temperature": batch.temperature,
         }
         if batch.extras is None:
-            return Outcome(*self._plain.run(_PLAIN_OUTPUTS, feeds))
+            tokens, new_state = self._plain.run(_PLAIN_OUTPUTS, feeds)
+            return Outcome(tokens, new_state)
         feeds |= self._extra_feeds(batch.extras, len(batch.forced))
-        tokens, new_state, *descriptions = self._full.run(_FULL_OUTPUTS, feeds)
-        return Outcome(tokens, new_state, Descriptions(*descriptions) if batch.extras.target is not None else None)
+        tokens, new_state, *descriptions, trace = self._full.run(_FULL_OUTPUTS, feeds)
+        return Outcome(
+            tokens,
+            new_state,
+            Descriptions(*descriptions) if batch.extras.target is not None else None,
+            trace if batch.extras.traced is not None else None,
+        )
 
-    def _extra_feeds(self, extras: Extras, steps: int) -> dict[str, NDArray[np.generic]]:
+    def _extra_feeds(self, extras: Extras, steps: int) -> dict[str, NDArray[Any]]:
         sampling, last, rows = extras.sampling, self._vocabulary_size - 1, len(extras.sampling)
         numbers = np.array([each.numbers for each in sampling], np.float32)
         adjusts = any(each.adjusts for each in sampling)
@@ -168,9 +165,11 @@ class Program:
             "fed": self._counts(extras.fed, rows) if adjusts else unused,
             "target": np.empty((steps, 0), np.int64) if extras.target is None else extras.target,
             "described": np.array([extras.described], np.int64),
+            "traced": np.empty(0, np.int64) if extras.traced is None else extras.traced,
             "adjust": np.array(adjusts),
             "truncate": np.array(any(each.truncates for each in sampling)),
             "describe": np.array(extras.target is not None),
+            "trace": np.array(extras.traced is not None),
         }
 
     def _bias(self, sampling: Sequence[Sampling]) -> Floats:
@@ -185,4 +184,4 @@ class Program:
 
 
 _PLAIN_OUTPUTS = ["tokens", "new_state"]
-_FULL_OUTPUTS = [*_PLAIN_OUTPUTS, "chosen", "top", "top_tokens"]
+_FULL_OUTPUTS = [*_PLAIN_OUTPUTS, "chosen", "top", "top_tokens", "trace_values"]

@@ -21,7 +21,9 @@ LAYERS = (
     *("settings", "errors"),
     *("vocabulary", "sampling", "keys", "envelope", "snapshot", "numerics"),
     "arena",
-    *("nodes", "branches", "draws", "fusion", "parting", "graph", "program"),
+    "runtime",
+    *("nodes", "branches", "draws", "fusion", "parting", "flattening", "graph", "sequence_graph"),
+    *("program", "sequence_program"),
     *("history", "session", "delivery", "slice", "row", "stops", "stream", "scoring"),
     "bundle",
     *("residency", "table", "scheduler"),
@@ -41,7 +43,7 @@ SYNCHRONOUS = LAYERS[: LAYERS.index("outbox")]
 SHELL_ONLY = {"asyncio", "threading", "concurrent", "grpc", "grpc_health", "grpc_reflection", "google"}
 STORED = {"bundle", "envelope", "snapshot"}  # what they read and write are protobuf messages
 OWNERS = {
-    "onnxruntime": {"program"},
+    "onnxruntime": {"runtime"},
     "prometheus_client": {"metrics", "tally", "http"},
     "redis": {"scripts"},
 }

@@ -105,6 +105,9 @@ def batches(draw: st.DrawFn) -> tuple[NDArray[np.float32], Batch]:
             fed=random.integers(0, 2, (rows, vocabulary_size)).astype(np.float32),
             target=target,
             described=draw(st.integers(1, vocabulary_size)),
+            traced=draw(
+                st.none() | st.lists(st.integers(0, 3), max_size=5).map(lambda places: np.array(places, np.int64))
+            ),
         ),
     )
 
@@ -135,9 +138,12 @@ def test_every_step_equals_the_reference(case: tuple[NDArray[np.float32], Batch]
             assert token in allowed(adjusted, float(draw), extras.sampling[row])
             if extras.target is not None:
                 check_description(outcome, step, row, logits, int(extras.target[step, row]), extras.described)
+            if extras.traced is not None:
+                assert outcome.trace is not None
+                assert np.allclose(outcome.trace[step, row], state[extras.traced], atol=1e-6)
         assert np.allclose(outcome.state[row], state, atol=1e-6)
-    if extras.target is None:
-        assert outcome.descriptions is None
+    assert (outcome.descriptions is None) == (extras.target is None)
+    assert (outcome.trace is None) == (extras.traced is None)
 
 
 def adjust(
