@@ -16,8 +16,8 @@ from bench.cells import Shape, make_bundle
 from unrolled_service.bundle import load_bundle
 from unrolled_service.delivery import Delivery
 from unrolled_service.engine import Engine
+from unrolled_service.generation import Generation
 from unrolled_service.settings import Settings
-from unrolled_service.stream import Generation
 
 _SHAPE = Shape(2, 256)
 _TOKENS = 8

@@ -14,9 +14,10 @@ from bench.stock import make_stock_cell
 from unrolled_service.bundle import Bundle
 from unrolled_service.delivery import Delivery
 from unrolled_service.engine import Engine
+from unrolled_service.generation import Generation
 from unrolled_service.program import NOT_FORCED, Batch
+from unrolled_service.row import Row
 from unrolled_service.settings import Settings
-from unrolled_service.stream import Generation, Stream
 
 STEPS = 16
 
@@ -84,7 +85,7 @@ class _NullSink:
 def engine_loop(bundle: Bundle, rows: int, seconds: float) -> Pace:
     """Run the engine alone: slices of that many streams of the load's length, and nobody to send the text to."""
     engine = Engine([bundle], Settings(max_rows=rows))
-    streams: dict[_NullSink, Stream] = {}
+    streams: dict[_NullSink, Row] = {}
     seeds = count()
 
     def begin(length: int) -> None:

@@ -1,4 +1,4 @@
-"""The Unrolled server: streams text from single-step recurrent cells over gRPC.
+"""The Unrolled server: streams what single-step recurrent cells give, over gRPC.
 
 The life of one token, module by module; each module imports only from those above it:
 
@@ -11,23 +11,28 @@ The life of one token, module by module; each module imports only from those abo
                                           what runs a graph; the cell as one that takes many steps, with the
    ``sequence_graph``, ``program``, ``sequence_program``
                                           sampler or without it; running those
-5. ``history``, ``session``               a claim on a state, with the tokens to go back by
-   ``delivery``, ``slice``, ``row``       news; what a slice did; a call's place in the batch
-6. ``stops``, ``stream``, ``scoring``     what a row is for: a generation, a score
-7. ``bundle``                             a folder proves that it is what it says
+5. ``history``, ``session``               a claim on a state, with the inputs to go back by
+   ``delivery``, ``finish``, ``slice``    news; how a call ended; what a slice did
+   ``trail``, ``row``, ``text_row``, ``sequence_row``
+                                          a call's place in the batch: where outputs are tokens, and where not
+6. ``generation``, ``stops``, ``stream``, ``scoring``, ``reading``, ``drawing``, ``source``
+                                          what a row is for: text, its likelihood, answers, vectors, a context
+7. ``bundle``, ``abilities``              a folder proves that it is what it says; what can be asked of it
 8. ``residency``                          where sessions' states are
    ``table``, ``scheduler``               the rows that run; which they are, how many steps
-9. ``lane``, ``registry``, ``engine``     five beats: choose, gather, run, deliver, settle; the sessions;
+9. ``lane``, ``text_lane``, ``sequence_lane``, ``registry``, ``engine``
+                                          five beats: choose, gather, run, deliver, settle; the sessions;
                                           whose turn it is
 
 So far everything runs in a plain ``for`` loop. From here on it is asyncio:
 
-10. ``outbox``                            text that waits for its reader
+10. ``outbox``                            news that waits for its reader
 11. ``tally``, ``metrics``                what operators see
 12. ``gate``, ``store``, ``scripts``, ``redis_store``
                                           sessions that outlive a server: who owns them, whose writes count
 13. ``driver``, ``workers``               an engine's thread and its bridge to the event loop; several of them
-14. ``convert``, ``status``               protobuf to values; errors to google.rpc.Status
+14. ``fields``, ``convert``, ``convert_sequences``, ``status``
+                                          protobuf to values; errors to google.rpc.Status
 15. ``custody``, ``keeper``, ``idempotency``
                                           who has a session; keeping it while it streams; calls made twice
 16. ``rpc``                               the gRPC services

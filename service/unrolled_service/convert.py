@@ -280,7 +280,7 @@ def _read_prompt(request: wire.GenerateRequest, bundle: Bundle, settings: Settin
 
 def _write_logprobs(text: str, items: Sequence[Item], vocabulary: Vocabulary) -> Iterator[wire.TokenLogprobs]:
     for character, each in zip(text, items, strict=False):
-        if isinstance(each, Described) and each.chosen is not None:
+        if isinstance(each, Described) and not math.isnan(each.chosen):
             top = [wire.TokenLogprob(token=vocabulary.token(token), logprob=logprob) for token, logprob in each.top]
             yield wire.TokenLogprobs(chosen=wire.TokenLogprob(token=character, logprob=each.chosen), top=top)
 

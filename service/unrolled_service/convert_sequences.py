@@ -58,9 +58,7 @@ def read_more(request: wire.StepRequest | wire.ClassifyRequest, bundle: Bundle, 
     return inputs
 
 
-def read_transduction(
-    request: wire.TransduceRequest, bundle: Bundle, settings: Settings
-) -> tuple[Inputs, Generation]:
+def read_transduction(request: wire.TransduceRequest, bundle: Bundle, settings: Settings) -> tuple[Inputs, Generation]:
     """Return the checked source, and how its target is generated.
 
     Raises:

@@ -18,12 +18,12 @@ class Described(NamedTuple):
     """What was asked for beside one token.
 
     Attributes:
-        chosen: its log-probability; None where only activations were asked for.
+        chosen: its log-probability; NaN where only activations were asked for.
         top: (token, log-probability) of the most probable ones.
         activations: of the units that were asked for, in the state that it comes from.
     """
 
-    chosen: float | None
+    chosen: float
     top: Sequence[tuple[int, float]]
     activations: Sequence[float] = ()
 

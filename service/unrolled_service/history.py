@@ -70,7 +70,7 @@ class History:
         self._anchor = ORIGIN
         self._later: Checkpoint | None = None
         self._counts: Counts | None = None
-        self._items = array(form.typecode, items)  # type: ignore[arg-type]
+        self._items = array(form.typecode, items)
 
     @classmethod
     def begin_at(
@@ -108,7 +108,7 @@ class History:
 
     def extend(self, items: Iterable[float]) -> None:
         """Append inputs, whole ones."""
-        self._items.extend(items)  # type: ignore[arg-type]
+        self._items.extend(items)
 
     def counts(self, position: int) -> Counts:
         """Return how often each token was fed, then how often each was generated, before a position: u32[2V]."""

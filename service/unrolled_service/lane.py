@@ -125,5 +125,5 @@ class Lane(ABC):
             self.scheduler.learn(rows, steps, record.stages_s)
         return record
 
-    def _take_out(self, row: Row) -> None:  # noqa: B027  # most rows stand nowhere else
+    def _take_out(self, row: Row) -> None:  # most rows stand nowhere else
         """Take a row out of the batch, with its state if that may still be needed."""

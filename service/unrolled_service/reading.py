@@ -47,9 +47,7 @@ class ReadingRow(SequenceRow):
         lane, session, arrived: as in ``Row``.
     """
 
-    def __init__(
-        self, reading: Reading, sink: Sink, *, lane: str, session: Session | None, arrived: float
-    ) -> None:
+    def __init__(self, reading: Reading, sink: Sink, *, lane: str, session: Session | None, arrived: float) -> None:
         inputs = reading.inputs
         super().__init__(
             sink,

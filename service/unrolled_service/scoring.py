@@ -89,7 +89,7 @@ class ScoreRow(TextRow):
         self.consumed += samples.steps
         record.prompt_tokens += end
         described = samples.describe(i, 0, end, count=self._scoring.logprobs, traced=self.traced)
-        self._logprob += math.fsum(each.chosen for each in described if each.chosen is not None)
+        self._logprob += math.fsum(each.chosen for each in described)
         if self._scoring.per_token:
             self._described += described
         self.is_finished = not len(self.forced)

@@ -11,6 +11,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
+from unrolled_service.arena import Floats
 from unrolled_service.bundle import Bundle
 from unrolled_service.lane import Lane
 from unrolled_service.row import Row
@@ -51,15 +52,13 @@ class SequenceLane(Lane):
         batch = self._gather(rows, taken, steps) if rows else None
         before_run()
         marks.append(time.perf_counter())
-        outcome = self._program.run(batch, np.stack([row.state for row in rows])) if batch else None
+        outcome = self._program.run(batch, _states_of(rows)) if batch else None
         marks.append(time.perf_counter())
         started, _, gathered, ran = marks
         ended_at = now + ran - started
         if outcome and batch:
             self._hand_out(outcome, batch, rows, taken, ended_at, (ran - gathered) / steps)
-        for row in [*rows, *ending]:
-            if delivery := row.tell(ended_at):
-                record.deliveries.append(delivery)
+        record.deliveries += [news for row in (*rows, *ending) if (news := row.tell(ended_at))]
         marks.append(time.perf_counter())
         for row in self.scheduler.settle(rows):
             self._rows.pop(cast(SequenceRow, row))
@@ -112,5 +111,9 @@ class SequenceLane(Lane):
 
     def _take_out(self, row: Row) -> None:
         self._rows.pop(cast(SequenceRow, row), None)
-        if row in self._ending:
-            self._ending.remove(cast(SequenceRow, row))
+        self._ending = [each for each in self._ending if each is not row]
+
+
+def _states_of(rows: Sequence[SequenceRow]) -> Floats:
+    """Return the states of rows in one array, f32[B, S]."""
+    return np.stack([row.state for row in rows if row.state is not None])

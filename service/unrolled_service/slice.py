@@ -3,14 +3,15 @@
 Written on the engine's thread; a ``Slice`` is read on the event loop afterwards.
 """
 
+import math
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 
-from unrolled_service.delivery import Delivery, Described
 from unrolled_service.arena import Floats
+from unrolled_service.delivery import Delivery, Described
 from unrolled_service.errors import UnrolledError
 from unrolled_service.program import Descriptions, Tokens
 
@@ -55,11 +56,12 @@ class Samples:
 
         Args:
             row: its place.
-            first, end: the steps.
+            first: the first step.
+            end: the step after the last one.
             count: how many of the most probable tokens to name; None leaves probabilities out.
             traced: places of the state to report.
         """
-        described = [Described(None, ())] * (end - first) if count is None else self._rank(row, first, end, count)
+        described = [Described(math.nan, ())] * (end - first) if count is None else self._rank(row, first, end, count)
         if not len(traced):
             return described
         if self.traced is None or self.trace is None:

@@ -204,7 +204,7 @@ def _pending(told: Snapshot, host: Host) -> tuple[float, ...]:
     """Return the inputs that the state has not taken, once they are of the kind that the host takes."""
     width = host.input_width
     if told.pending if width else told.pending_vectors:
-        raise SnapshotInvalid(f"the snapshot has pending {'tokens' if width else 'vectors'}, which the bundle takes not")
+        raise SnapshotInvalid(f"the snapshot has pending {'tokens' if width else 'vectors'}, not what the bundle takes")
     if not width:
         count, pending = len(told.pending), tuple(told.pending)
     else:

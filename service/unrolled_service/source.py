@@ -26,9 +26,7 @@ class Source(SequenceRow):
     def __init__(
         self, inputs: Inputs, sink: Sink, on_read: Callable[[Floats], None], *, lane: str, arrived: float
     ) -> None:
-        super().__init__(
-            sink, lane=lane, session=None, forced=inputs, arrived=arrived, last=np.empty(0, np.float32)
-        )
+        super().__init__(sink, lane=lane, session=None, forced=inputs, arrived=arrived, last=np.empty(0, np.float32))
         self._on_read = on_read
 
     @property

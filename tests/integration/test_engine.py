@@ -20,9 +20,10 @@ from unrolled_service.errors import (
     SessionNotFound,
     SlotsExhausted,
 )
+from unrolled_service.finish import FinishReason
 from unrolled_service.sampling import Sampling
 from unrolled_service.settings import Settings
-from unrolled_service.stream import FinishReason, Stream
+from unrolled_service.stream import Stream
 
 
 def make_engine(*bundles: Bundle, clock: Clock | None = None, **settings: object) -> Engine:

@@ -75,7 +75,7 @@ class Listener(Reader):
         self.described: list[Described] = []
 
     def put(self, delivery: object) -> None:
-        self.described.extend(delivery.described)  # type: ignore[attr-defined]
+        self.described.extend(delivery.items)  # type: ignore[attr-defined]
         super().put(delivery)  # type: ignore[arg-type]
 
 

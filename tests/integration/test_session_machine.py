@@ -29,11 +29,11 @@ from unrolled_service.errors import (
     UnrolledError,
 )
 from unrolled_service.lane import Lane
+from unrolled_service.row import Row
 from unrolled_service.sampling import Sampling
 from unrolled_service.session import Session, Tier
 from unrolled_service.settings import Settings
 from unrolled_service.snapshot import encode, open_snapshot
-from unrolled_service.stream import Stream
 
 LETTERS = "abcdefghijk"
 SIZE = len(LETTERS)
@@ -61,7 +61,7 @@ characters = st.sampled_from((9, 0, 1, 2, 25, 40))
 class Talk:
     """A stream, and what paper says of it."""
 
-    stream: Stream
+    stream: Row
     reader: Reader
     prompt: list[int]
     text: str

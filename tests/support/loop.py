@@ -4,7 +4,8 @@ from typing import Any
 
 from unrolled_service.delivery import Delivery
 from unrolled_service.engine import Engine
-from unrolled_service.stream import Generation, Stream
+from unrolled_service.generation import Generation
+from unrolled_service.row import Row
 
 
 class Reader:
@@ -78,7 +79,7 @@ def begin(
     reader: Reader | None = None,
     model: str = "",
     **options: object,
-) -> tuple[Stream, Reader]:
+) -> tuple[Row, Reader]:
     """Begin a stream whose options are those of ``Generation``."""
     reader = reader or Reader()
     lane = engine.lane(model)

@@ -30,9 +30,7 @@ class Feeder:
         fed: inputs fed so far.
     """
 
-    def __init__(
-        self, claim: Claim, requests: AsyncIterator[Any], read: Callable[[Any], Inputs], fed: int
-    ) -> None:
+    def __init__(self, claim: Claim, requests: AsyncIterator[Any], read: Callable[[Any], Inputs], fed: int) -> None:
         self.error: UnrolledError | None = None
         self.fed = fed
         self._claim = claim

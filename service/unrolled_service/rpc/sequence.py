@@ -88,9 +88,7 @@ class SequenceService(SequenceServiceServicer):
             def pieces(parcel: Parcel) -> Iterator[tuple[Parcel, Any]]:
                 return ((each, write_target(each, bundle)) for each in split(parcel, request.max_chunk_tokens))
 
-            await claim.start(
-                partial(claim.engine.submit_transduction, model, source, generation, arrived=arrived)
-            )
+            await claim.start(partial(claim.engine.submit_transduction, model, source, generation, arrived=arrived))
             await relay(claim, context, self._settings.stall_timeout_s, pieces, write_end=write_target_end)
 
 
@@ -119,7 +117,7 @@ async def _start(
             raise InvalidField("inputs", f"must be at most {limit} in all messages of a call together")
         return inputs
 
-    feeder = Feeder(claim, requests, read, len(reading.inputs))
+    feeder: Feeder = Feeder(claim, requests, read, len(reading.inputs))
     submit = partial(claim.engine.submit_reading, model, reading, arrived=time.monotonic())
     await claim.start(submit, preempt=first.opening.preempt)
     return feeder

@@ -7,9 +7,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from unrolled_service.history import ORIGIN, Checkpoint, History
+from unrolled_service.history import ORIGIN, Checkpoint, Format, History
 
 SIZE = 5
+FORM = Format(SIZE)
 REACH = 7
 STATE_BYTES = 4
 
@@ -28,7 +29,7 @@ class HistoryMachine(RuleBasedStateMachine):
         self.told: list[int] = []
         self.consumed = 0
         self.floor = 0
-        self.history = History(SIZE, REACH)
+        self.history = History(FORM, REACH)
 
     @initialize(before=tokens, after=tokens)
     def begin(self, before: list[int], after: list[int]) -> None:
@@ -37,7 +38,7 @@ class HistoryMachine(RuleBasedStateMachine):
         self.told, self.consumed, self.floor = [*before, *after], len(before), len(before) + 1
         anchor = Checkpoint(len(before), state_at(len(before)))
         counts = np.bincount(before, minlength=2 * SIZE).astype(np.uint32)
-        self.history = History.begin_at(anchor, counts, after, vocabulary_size=SIZE, reach=REACH)
+        self.history = History.begin_at(anchor, counts, after, form=FORM, reach=REACH)
 
     @rule(more=tokens)
     def extend(self, more: list[int]) -> None:
@@ -89,7 +90,7 @@ TestHistory.settings = settings(max_examples=200, stateful_step_count=30, deadli
 
 
 def test_no_more_tokens_are_kept_than_a_reach_and_its_stretch() -> None:
-    history = History(SIZE, REACH)
+    history = History(FORM, REACH)
     for position in range(1, 10 * REACH):
         history.extend([position % SIZE])
         if history.wants_checkpoint(position - 1):
@@ -99,7 +100,7 @@ def test_no_more_tokens_are_kept_than_a_reach_and_its_stretch() -> None:
 
 
 def test_tokens_of_large_vocabularies_are_kept_whole() -> None:
-    history = History(100_000, REACH, tokens=[199_999, 65_536])
+    history = History(Format(100_000), REACH, items=[199_999, 65_536])
 
     assert history.since(0) == [199_999, 65_536]
     assert history.counts(2)[[65_536, 199_999]].tolist() == [1, 1]

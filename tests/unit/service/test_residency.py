@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from unrolled_service.history import Checkpoint, History
+from unrolled_service.history import Checkpoint, Format, History
 from unrolled_service.residency import Residency
 from unrolled_service.session import Session, Tier
 
@@ -18,7 +18,7 @@ def make_session(number: int = 0) -> Session:
         serial=number,
         model="m",
         seed=0,
-        history=History(26, 16),
+        history=History(Format(26), 16),
         ttl_s=10.0,
         created=0.0,
         ends=1e12,

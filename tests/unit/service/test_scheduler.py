@@ -1,9 +1,10 @@
 import numpy as np
 
 from tests.support.loop import Reader
+from unrolled_service.generation import Generation
 from unrolled_service.scheduler import Scheduler
 from unrolled_service.slice import Samples, Slice
-from unrolled_service.stream import Generation, Stream
+from unrolled_service.stream import Stream
 
 
 def make_scheduler(**options: float) -> Scheduler:
@@ -13,7 +14,9 @@ def make_scheduler(**options: float) -> Scheduler:
 
 def make_stream(prompt: int = 1, max_tokens: int = 1000, max_chunk_tokens: int = 0) -> Stream:
     generation = Generation(np.zeros(prompt, np.int64), max_tokens, max_chunk_tokens=max_chunk_tokens)
-    return Stream(generation, Reader(), lane="", vocabulary_size=26, session=None, seed=0, arrived=0.0)
+    return Stream(
+        generation, generation.prompt, Reader(), lane="", vocabulary_size=26, session=None, seed=0, arrived=0.0
+    )
 
 
 def begun(stream: Stream) -> Stream:

@@ -1,7 +1,7 @@
 import pytest
 
 from unrolled_service.errors import SessionExpired, SessionNotFound
-from unrolled_service.history import History
+from unrolled_service.history import Format, History
 from unrolled_service.session import Session, SessionTable, make_session_id
 
 
@@ -11,7 +11,7 @@ def make_session(number: int, expires: float) -> Session:
         serial=number,
         model="m",
         seed=0,
-        history=History(26, 100),
+        history=History(Format(26), 100),
         ttl_s=10.0,
         created=0.0,
         ends=1e12,

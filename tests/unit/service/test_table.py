@@ -9,16 +9,17 @@ from hypothesis import strategies as st
 from tests.support.loop import Reader
 from unrolled_service.delivery import Delivery
 from unrolled_service.program import NOT_FORCED, Outcome
-from unrolled_service.row import NOWHERE, Row
+from unrolled_service.row import NOWHERE
 from unrolled_service.sampling import Sampling
 from unrolled_service.slice import Samples, Slice
 from unrolled_service.table import Table
+from unrolled_service.text_row import TextRow
 
 SIZE, V, MAX_ROWS, MAX_STEPS = 3, 26, 6, 4
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
-class Probe(Row):
+class Probe(TextRow):
     """A row that notes every sample it takes; its state is its number, and the steps that it took."""
 
     def __init__(self, number: int, *, is_watched: bool, forced: list[int]) -> None:
