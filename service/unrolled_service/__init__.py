@@ -14,7 +14,9 @@ The life of one token, module by module; each module imports only from those abo
 5. ``history``, ``session``               a claim on a state, with the tokens to go back by
    ``delivery``, ``slice``, ``row``       news; what a slice did; a call's place in the batch
 6. ``stops``, ``stream``, ``scoring``     what a row is for: a generation, a score
-7. ``bundle``                             a folder proves that it is what it says
+7. ``probe``, ``beginning``               whose arithmetic it is; what sets the first state
+   ``shape``, ``bundle_files``, ``golden``, ``assembly``, ``bundle``
+                                          a folder proves that it is what it says
 8. ``residency``                          where sessions' states are
    ``table``, ``scheduler``               the rows that run; which they are, how many steps
 9. ``lane``, ``registry``, ``engine``     five beats: choose, gather, run, deliver, settle; the sessions;

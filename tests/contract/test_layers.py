@@ -25,7 +25,7 @@ LAYERS = (
     *("nodes", "branches", "draws", "fusion", "parting", "flattening", "graph", "sequence_graph"),
     *("program", "sequence_program"),
     *("history", "session", "delivery", "slice", "row", "stops", "stream", "scoring"),
-    "bundle",
+    *("probe", "beginning", "shape", "bundle_files", "golden", "assembly", "bundle"),
     *("residency", "table", "scheduler"),
     *("lane", "registry", "engine"),
     "outbox",
@@ -41,7 +41,7 @@ LAYERS = (
 )
 SYNCHRONOUS = LAYERS[: LAYERS.index("outbox")]
 SHELL_ONLY = {"asyncio", "threading", "concurrent", "grpc", "grpc_health", "grpc_reflection", "google"}
-STORED = {"bundle", "envelope", "snapshot"}  # what they read and write are protobuf messages
+STORED = {"bundle_files", "envelope", "snapshot"}  # what they read and write are protobuf messages
 OWNERS = {
     "onnxruntime": {"runtime"},
     "prometheus_client": {"metrics", "tally", "http"},
