@@ -15,7 +15,7 @@ from unrolled_service.bundle import Bundle
 from unrolled_service.delivery import Delivery
 from unrolled_service.engine import Engine
 from unrolled_service.generation import Generation
-from unrolled_service.program import NOT_FORCED, Batch
+from unrolled_service.program import NOT_FORCED, Batch, Program
 from unrolled_service.row import Row
 from unrolled_service.settings import Settings
 
@@ -58,15 +58,17 @@ def make_stock_loop(shape: Shape) -> Callable[[int, float], Pace]:
 
 
 def program_loop(bundle: Bundle, rows: int, seconds: float, *, steps: int = STEPS) -> Pace:
-    """Run R1: the program alone, with batches of one size."""
-    state = np.tile(bundle.program.initial, (rows, 1))
+    """Run R1: the program alone, with batches of one size, of a bundle that generates tokens."""
+    program = bundle.program
+    assert isinstance(program, Program)
+    state = np.tile(program.initial, (rows, 1))
     forced = np.full((steps, rows), NOT_FORCED, np.int64)
     temperature = np.ones((rows, 1), np.float32)
     seed, token, positions = np.arange(rows, dtype=np.uint64), np.zeros(rows, np.int64), count(1, steps)
 
     def run() -> int:
         nonlocal token, state
-        outcome = bundle.program.run(Batch(token, forced, np.full(rows, next(positions)), seed, temperature), state)
+        outcome = program.run(Batch(token, forced, np.full(rows, next(positions)), seed, temperature), state)
         token, state = outcome.tokens[-1], outcome.state
         return rows * steps
 

@@ -17,7 +17,9 @@ The life of one token, module by module; each module imports only from those abo
                                           a call's place in the batch: where outputs are tokens, and where not
 6. ``generation``, ``stops``, ``stream``, ``scoring``, ``reading``, ``drawing``, ``source``
                                           what a row is for: text, its likelihood, answers, vectors, a context
-7. ``bundle``, ``abilities``              a folder proves that it is what it says; what can be asked of it
+7. ``probe``, ``beginning``               whose arithmetic it is; what sets the first state
+   ``shape``, ``bundle_files``, ``golden``, ``assembly``, ``bundle``, ``abilities``
+                                          a folder proves that it is what it says; what can be asked of it
 8. ``residency``                          where sessions' states are
    ``table``, ``scheduler``               the rows that run; which they are, how many steps
 9. ``lane``, ``text_lane``, ``sequence_lane``, ``registry``, ``engine``

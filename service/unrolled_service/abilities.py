@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unrolled.v1.bundle_pb2 import (
-    MODALITY_VECTOR,
     TASK_CLASSIFY,
     TASK_GENERATE,
     TASK_TAG,
@@ -14,6 +13,7 @@ from unrolled.v1.bundle_pb2 import (
 )
 from unrolled_service.bundle import Bundle
 from unrolled_service.errors import TaskMismatch
+from unrolled_service.shape import generates_tokens
 
 GENERATE, SCORE = "GenerationService.Generate", "GenerationService.Score"
 STEP, CLASSIFY = "SequenceService.Step", "SequenceService.Classify"
@@ -52,8 +52,7 @@ def check_sessions(bundle: Bundle) -> None:
 
 def gives_tokens(bundle: Bundle) -> bool:
     """Return whether outputs are tokens that are fed back."""
-    is_vector = bundle.manifest.output.modality == MODALITY_VECTOR
-    return bundle.manifest.task in {TASK_GENERATE, TASK_TRANSDUCE} and not is_vector
+    return generates_tokens(bundle.manifest)
 
 
 def start(bundle: Bundle) -> NDArray[Any]:

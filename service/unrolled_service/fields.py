@@ -59,7 +59,8 @@ def read_condition(request: Any, bundle: Bundle) -> Floats | None:
     if given.WhichOneof("kind") != wanted:
         raise InvalidField("condition", f"must have a {wanted}")
     if wanted == "vector":
-        return read_vectors([given.vector], port.width, field="condition.vector")[0]
+        vector: Floats = read_vectors([given.vector], port.width, field="condition.vector")[0]
+        return vector
     if given.label not in port.names:
         known = ", ".join(port.names[:MAX_UNITS])
         raise InvalidField("condition.label", f"must be one of {known}; is {given.label[:MAX_NAME_LENGTH]!r}")

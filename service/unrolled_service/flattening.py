@@ -14,6 +14,7 @@ from unrolled_service.arena import StateSpec
 from unrolled_service.fusion import RUNTIME_DOMAIN, fuse_products
 from unrolled_service.nodes import FLOAT, Nodes, value
 from unrolled_service.parting import part_gates
+from unrolled_service.runtime import ProgramError
 
 IR_VERSION = 10
 
@@ -27,23 +28,35 @@ def prepare_cell(cell: onnx.ModelProto) -> onnx.GraphProto:
 
 
 def seal_program(graph: onnx.GraphProto, cell: onnx.ModelProto) -> onnx.ModelProto:
-    """Return a composed graph as a checked model, with the operator sets of the cell inside of it."""
+    """Return a composed graph as a checked model, with the operator sets of the cell inside of it.
+
+    Raises:
+        ProgramError: the cell does not stand in the graph as a valid part of it.
+    """
     opsets = [helper.make_opsetid(entry.domain, entry.version) for entry in cell.opset_import]
     opsets.append(helper.make_opsetid(RUNTIME_DOMAIN, 1))
     model = helper.make_model(graph, opset_imports=opsets, ir_version=max(cell.ir_version, IR_VERSION))
-    onnx.checker.check_model(model)
+    try:
+        onnx.checker.check_model(model)
+    except onnx.checker.ValidationError as error:
+        raise ProgramError(str(error)) from error
     return model
 
 
 def take_apart(outer: Nodes, states: Sequence[StateSpec]) -> None:
-    """Make the state tensors, named as the cell's inputs, of ``state`` f32[B, S]."""
-    parts = [f"outer/flat_{state.input}" for state in states]
+    """Make the state tensors, named as ``name_states`` says, of ``state`` f32[B, S]."""
+    parts = [f"part/{state.input}" for state in states]
     outer.nodes.append(helper.make_node("Split", ["state", "state_sizes"], parts, axis=1))
     for state, part in zip(states, parts, strict=True):
-        outer.add("Reshape", part, f"shape/{state.input}", output=state.input)
+        outer.add("Reshape", part, f"shape/{state.input}", output=f"state/{state.input}")
 
 
-def put_together(nodes: Nodes, states: Sequence[StateSpec], *, scope: str = "", output: str = "") -> str:
+def name_states(states: Sequence[StateSpec]) -> tuple[list[str], list[str]]:
+    """Return how the state tensors are named before and after the loop: never as anything else there is."""
+    return [f"state/{state.input}" for state in states], [f"new/{state.output}" for state in states]
+
+
+def put_together(nodes: Nodes, states: Sequence[StateSpec], *, scope: str = "new/", output: str = "") -> str:
     """Make one row, f32[B, S], of the tensors that are named as the cell's new states behind ``scope``."""
     parts = [nodes.add("Reshape", f"{scope}{state.output}", f"flat/{state.input}") for state in states]
     return nodes.add("Concat", *parts, output=output, axis=1)

@@ -27,6 +27,7 @@ from unrolled_service.arena import StateSpec
 from unrolled_service.branches import adjust, cut_off, describe, pass_on
 from unrolled_service.draws import draw_constants, draw_uniform
 from unrolled_service.flattening import (
+    name_states,
     prepare_cell,
     put_together,
     seal_program,
@@ -94,10 +95,11 @@ def compose_program(
     outer.add("Squeeze", is_greedy, "one_axis", output="greedy")
     outer.add("Where", is_greedy, "one", "temperature", output="divisor")
     take_apart(outer, states)
+    before, after = name_states(states)
     loop = helper.make_node(
         "Loop",
-        [trip_count, "true", "token", *counts, *(state.input for state in states)],
-        ["last", *(f"last_{name}" for name in counts), *(state.output for state in states), "tokens", *extras],
+        [trip_count, "true", "token", *counts, *before],
+        ["last", *(f"last_{name}" for name in counts), *after, "tokens", *extras],
         body=body,
     )
     outer.nodes.append(loop)

@@ -22,6 +22,7 @@ from onnx import helper, numpy_helper
 from unrolled_service.arena import StateSpec
 from unrolled_service.branches import pass_on
 from unrolled_service.flattening import (
+    name_states,
     prepare_cell,
     put_together,
     seal_program,
@@ -83,11 +84,12 @@ def compose_sequence(cell: onnx.ModelProto, states: Sequence[StateSpec], ports: 
     trip_count = outer.add("Squeeze", outer.add("Shape", "inputs", start=0, end=1), "zero_axis")
     if states:
         take_apart(outer, states)
+    before, after = name_states(states)
     carried = ["last"] if ports.feeds_back else []
     loop = helper.make_node(
         "Loop",
-        [trip_count, "true", *carried, *(state.input for state in states)],
-        [*(f"new_{name}" for name in carried), *(state.output for state in states), *scans],
+        [trip_count, "true", *carried, *before],
+        [*(f"new_{name}" for name in carried), *after, *scans],
         body=body,
     )
     outer.nodes.append(loop)

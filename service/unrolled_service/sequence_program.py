@@ -69,6 +69,7 @@ class SequenceProgram:
         initial: f32[S], the state at position 0: every state tensor flattened, one behind the other.
         input_width: as given.
         output_width: as given.
+        feeds_back: as given.
 
     Raises:
         ProgramError: the cell cannot be compiled.
@@ -87,7 +88,7 @@ class SequenceProgram:
     ) -> None:
         self.initial = initial_state(states)
         self.input_width, self.output_width = input_width, output_width
-        self._feeds_back = feeds_back
+        self.feeds_back = feeds_back
         self._outputs = [
             *(["outputs"] if output else []),
             *(["new_state", "trace_values"] if states else []),
@@ -112,7 +113,7 @@ class SequenceProgram:
         feeds: dict[str, NDArray[Any]] = {"inputs": batch.inputs, "steps": batch.steps}
         if len(self.initial):
             feeds |= {"state": state, "traced": batch.traced, "trace": np.array(len(batch.traced) > 0)}
-        if self._feeds_back:
+        if self.feeds_back:
             feeds |= {"forced": batch.forced, "last": batch.last}
         given = dict(zip(self._outputs, self._graph.run(self._outputs, feeds), strict=True))
         none = np.empty((rows, 0), np.float32)

@@ -26,7 +26,7 @@ LAYERS = (
     *("program", "sequence_program"),
     *("history", "session", "delivery", "finish", "slice", "trail", "row", "text_row", "sequence_row"),
     *("generation", "stops", "stream", "scoring", "reading", "drawing", "source"),
-    *("bundle", "abilities"),
+    *("probe", "beginning", "shape", "bundle_files", "golden", "assembly", "bundle", "abilities"),
     *("residency", "table", "scheduler"),
     *("lane", "text_lane", "sequence_lane", "registry", "engine"),
     "outbox",
@@ -43,7 +43,7 @@ LAYERS = (
 )
 SYNCHRONOUS = LAYERS[: LAYERS.index("outbox")]
 SHELL_ONLY = {"asyncio", "threading", "concurrent", "grpc", "grpc_health", "grpc_reflection", "google"}
-STORED = {"bundle", "envelope", "snapshot"}  # what they read and write are protobuf messages
+STORED = {"bundle_files", "envelope", "snapshot"}  # what they read and write are protobuf messages
 OWNERS = {
     "onnxruntime": {"runtime"},
     "prometheus_client": {"metrics", "tally", "http"},

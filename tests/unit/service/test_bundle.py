@@ -12,8 +12,9 @@ import pytest
 from onnx import TensorProto
 
 from tests.support.alphabet import make_cell, write_bundle
-from unrolled_service.bundle import load_bundle, measure_numerics
+from unrolled_service.bundle import load_bundle
 from unrolled_service.errors import BundleError
+from unrolled_service.probe import measure_numerics
 
 
 @pytest.fixture
@@ -79,14 +80,6 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "wrong type": (lambda f: edit(f, lambda m: m.update(format="x")), r"manifest\.json: "),
     "other format": (lambda f: edit(f, lambda m: m.update(format=2)), r"format 2 is not 1"),
     "bad name": (lambda f: edit(f, lambda m: m.update(name="../x")), r"name is not"),
-    "a condition": (
-        lambda f: edit(f, lambda m: m.update(condition={"port": {"modality": "MODALITY_VECTOR", "width": 2}})),
-        "plain generation of tokens",
-    ),
-    "vectors": (
-        lambda f: edit(f, lambda m: m.update(input={"modality": "MODALITY_VECTOR", "width": 2})),
-        "plain generation of tokens",
-    ),
     "no task": (lambda f: edit(f, lambda m: m.pop("task")), r"task is not"),
     "one token": (lambda f: edit(f, lambda m: m.update(vocabulary=["a"])), r"fewer than 2"),
     "token twice": (lambda f: edit(f, lambda m: m.update(vocabulary=["a", "b", "a"])), r"a token twice"),

@@ -67,6 +67,7 @@ def test_the_form_asked_for_is_served(folder: Path, precision: Precision) -> Non
         seed=np.zeros(1, np.uint64),
         temperature=np.ones((1, 1), np.float32),
     )
+    assert isinstance(bundle.program, Program)
     said = bundle.program.run(batch, np.zeros((1, 1), np.float32)).tokens[:, 0].tolist()
 
     sharpness = {"fp32": 60.0, "int8": 2.0}[precision]
