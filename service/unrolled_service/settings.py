@@ -17,7 +17,9 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="UNROLLED_", frozen=True, extra="forbid")
 
     bundle: Annotated[tuple[Path, ...], NoDecode] = Field(
-        default_factory=lambda: (shipped_bundle(),), min_length=1, description="bundle folders to serve"
+        default_factory=lambda: (shipped_bundle(),),
+        min_length=1,
+        description="bundles to serve: folders, or names of shipped ones",
     )
     precision: Precision = Field(
         "auto", description="form of the cells: fp32, int8, or auto for the one that is faster here"
@@ -89,7 +91,18 @@ class Settings(BaseSettings):
         """Take several folders from one variable, separated like those of PATH."""
         return tuple(value.split(os.pathsep)) if isinstance(value, str) else value
 
+    @field_validator("bundle")
+    @classmethod
+    def _find(cls, value: tuple[Path, ...]) -> tuple[Path, ...]:
+        return tuple(map(find_bundle, value))
 
-def shipped_bundle() -> Path:
-    """Return the folder of the bundle that comes with the package."""
-    return Path(str(resources.files("unrolled_service") / "bundles" / "shakespeare"))
+
+def shipped_bundle(name: str = "shakespeare") -> Path:
+    """Return the folder of a bundle that comes with the package."""
+    return Path(str(resources.files("unrolled_service") / "bundles" / name))
+
+
+def find_bundle(path: Path) -> Path:
+    """Return the folder of a bundle: the path itself, or a shipped one's where it is but the name of that."""
+    shipped = shipped_bundle(path.name)
+    return shipped if path == Path(path.name) and shipped.is_dir() and not path.exists() else path

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from tests.support.alphabet import write_bundle
 from unrolled_service.cli import serve
 from unrolled_service.server import split_address
-from unrolled_service.settings import Settings
+from unrolled_service.settings import Settings, shipped_bundle
 
 
 def test_a_flag_wins_over_the_environment_over_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -17,6 +17,14 @@ def test_a_flag_wins_over_the_environment_over_the_default(monkeypatch: pytest.M
     assert Settings().max_rows == 12
     assert Settings().bundle == (Path("a"), Path("b"))
     assert Settings(max_rows=7).max_rows == 7
+
+
+def test_a_shipped_bundle_has_a_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert Settings(bundle=(Path("shakespeare"),)).bundle == (shipped_bundle(),)
+    assert Settings(bundle=(Path("./a/shakespeare"),)).bundle == (Path("a/shakespeare"),)
+    (tmp_path / "shakespeare").mkdir()
+    assert Settings(bundle=(Path("shakespeare"),)).bundle == (Path("shakespeare"),)
 
 
 def test_unknown_and_impossible_settings_are_refused() -> None:
