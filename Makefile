@@ -1,4 +1,4 @@
-# Verbs: demo test check serve bench proto clean help. `make demo` and `make test` set up .venv on first use.
+# Verbs: demo test check serve bench proto docs lock sbom clean help. `make demo` and `make test` set up .venv on first use.
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
@@ -36,7 +36,10 @@ bench: .venv/.dev  ## measure against roofs of the same run
 proto: .venv/.dev  ## regenerate the checked-in stubs
 	@$(BIN)/python tests/support/stubs.py
 
+docs: .venv/.dev  ## write the tables of settings in the documents
+	@$(BIN)/python -m tests.support.settings_table
+
 clean:  ## remove what was built
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help demo serve test check bench proto clean
+.PHONY: help demo serve test check bench proto docs clean

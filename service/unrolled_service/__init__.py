@@ -2,7 +2,8 @@
 
 The life of one token, module by module; each module imports only from those above it:
 
-1. ``settings``, ``errors``               what may be asked for, and how a refusal is said
+1. ``settings``, ``configuration``, ``errors``
+                                          what may be set, and by whom; how a refusal is said
 2. ``vocabulary``, ``sampling``, ``keys``, ``envelope``, ``snapshot``, ``numerics``
                                           text to tokens; how a token is chosen; a session as signed bytes,
                                           and whose arithmetic continues it
@@ -29,6 +30,8 @@ The life of one token, module by module; each module imports only from those abo
 So far everything runs in a plain ``for`` loop. From here on it is asyncio:
 
 10. ``outbox``                            news that waits for its reader
+    ``calls``, ``logs``, ``traces``, ``access``
+                                          what is known and said of a call
 11. ``tally``, ``metrics``                what operators see
 12. ``gate``, ``store``, ``scripts``, ``redis_store``
                                           sessions that outlive a server: who owns them, whose writes count
@@ -39,5 +42,5 @@ So far everything runs in a plain ``for`` loop. From here on it is asyncio:
                                           who has a session; keeping it while it streams; calls made twice
 16. ``rpc``                               the gRPC services
 17. ``http``, ``server``                  /metrics, health, start, drain, stop
-18. ``cli``                               ``unrolled serve``
+18. ``configuration_page``, ``cli``       ``unrolled serve``
 """

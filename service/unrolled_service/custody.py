@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
+from unrolled_service.calls import note
 from unrolled_service.engine import Engine
 from unrolled_service.errors import (
     PositionMismatch,
@@ -93,6 +94,7 @@ class Custody:
             StoreUnavailable: it is not in memory, and the store does not answer.
             SnapshotInvalid, SnapshotMismatch: it is stored, but not for this server.
         """
+        note(session_id=session_id)
         worker = self._workers.of_session(session_id)
         if self._store is not None:
             async with self._turn(session_id):

@@ -23,6 +23,7 @@ from unrolled.v1.generation_pb2_grpc import add_GenerationServiceServicer_to_ser
 from unrolled.v1.model_pb2_grpc import add_ModelServiceServicer_to_server
 from unrolled.v1.sequence_pb2_grpc import add_SequenceServiceServicer_to_server
 from unrolled.v1.session_pb2_grpc import add_SessionServiceServicer_to_server
+from unrolled_service.access import Access
 from unrolled_service.bundle import Bundle
 from unrolled_service.custody import Custody
 from unrolled_service.errors import Draining
@@ -36,8 +37,9 @@ from unrolled_service.rpc.guard import Guard
 from unrolled_service.rpc.model import ModelService
 from unrolled_service.rpc.sequence import SequenceService
 from unrolled_service.rpc.session import SessionService
-from unrolled_service.settings import Settings
+from unrolled_service.settings import Settings, split_address
 from unrolled_service.slice import Slice
+from unrolled_service.traces import Traces
 from unrolled_service.workers import Workers
 
 _SERVICES = [
@@ -91,12 +93,15 @@ class Server:
 
         Raises:
             OSError: an address cannot be listened on.
+            TracesMissing: traces are asked for, and what sends them is not installed.
         """
         sys.setswitchinterval(_SWITCH_INTERVAL_S)  # the engine needs the GIL back soon after a run
         _spare_collections()
         self._workers = Workers(self._bundles, self._settings, self._count_slice)
         self._metrics = Metrics([worker.engine for worker in self._workers])
         self._custody = self._make_custody()
+        endpoint = self._settings.otlp_endpoint
+        self._access = Access(Traces.to(endpoint) if endpoint else None)
         self._grpc = self._make_grpc()
         host, port = split_address(self._settings.listen)
         self.address = f"{host}:{_listen(self._grpc, host, port)}"
@@ -135,6 +140,7 @@ class Server:
         for worker in self._workers:
             await worker.driver.stop()
         await asyncio.to_thread(self._http.stop)
+        await asyncio.to_thread(self._access.close)
 
     def _readiness(self) -> str:
         """Return ``ready``, ``degraded`` where sessions in memory alone are served, or nothing."""
@@ -157,7 +163,7 @@ class Server:
 
     def _make_grpc(self) -> grpc.aio.Server:
         server = grpc.aio.server(options=_OPTIONS)
-        guard = self._guard = Guard(server, self._metrics)
+        guard = self._guard = Guard(server, self._metrics, self._access)
         workers, custody, settings = self._workers, self._custody, self._settings
         claims = Claims(workers, custody, self._metrics, settings)
         add_GenerationServiceServicer_to_server(GenerationService(claims, settings), guard)
@@ -203,18 +209,6 @@ def _spare_collections() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*_COLLECTION_THRESHOLDS)
-
-
-def split_address(address: str) -> tuple[str, int]:
-    """Return host and port of ``host:port``; an IPv6 host stands in brackets.
-
-    Raises:
-        ValueError: the text is no such address.
-    """
-    host, separator, port = address.rpartition(":")
-    if not (separator and host and port.isdecimal() and int(port) < 65536):
-        raise ValueError(f"{address!r} is not HOST:PORT")
-    return host, int(port)
 
 
 def _listen(server: grpc.aio.Server, host: str, port: int) -> int:

@@ -10,8 +10,7 @@ import pytest
 import yaml
 
 from unrolled_service.cli import serve
-from unrolled_service.server import split_address
-from unrolled_service.settings import Settings
+from unrolled_service.settings import Settings, split_address
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())

@@ -18,7 +18,7 @@ PROGRAMS = {
 }
 # A module imports only from those above it; from `outbox` on, it is asyncio.
 LAYERS = (
-    *("settings", "errors"),
+    *("settings", "configuration", "errors"),
     *("vocabulary", "sampling", "keys", "envelope", "snapshot", "numerics"),
     "arena",
     "runtime",
@@ -30,6 +30,7 @@ LAYERS = (
     *("residency", "table", "scheduler"),
     *("lane", "text_lane", "sequence_lane", "registry", "engine"),
     "outbox",
+    *("calls", "logs", "traces", "access"),
     *("tally", "metrics"),
     *("gate", "store", "scripts", "redis_store"),
     *("driver", "workers"),
@@ -38,7 +39,7 @@ LAYERS = (
     *("rpc", "rpc.guard", "rpc.preemption", "rpc.claim", "rpc.relay", "rpc.feeder"),
     *("rpc.generation", "rpc.sequence", "rpc.model", "rpc.session"),
     *("http", "server"),
-    "cli",
+    *("configuration_page", "cli"),
     "__main__",
 )
 SYNCHRONOUS = LAYERS[: LAYERS.index("outbox")]
@@ -48,6 +49,7 @@ OWNERS = {
     "onnxruntime": {"runtime"},
     "prometheus_client": {"metrics", "tally", "http"},
     "redis": {"scripts"},
+    "opentelemetry": {"traces"},
 }
 
 

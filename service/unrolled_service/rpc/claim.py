@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 from unrolled_service.bundle import Bundle
+from unrolled_service.calls import note
 from unrolled_service.custody import Custody
 from unrolled_service.engine import Engine
 from unrolled_service.errors import UnrolledError
@@ -48,7 +49,9 @@ class Claim:
         """Return the bundle of a call: the one it names, its session's, or the only one."""
         if self._session_id and not model:
             model = (await self._driver.call(self.engine.session, self._session_id)).model
-        return self.engine.lane(model).bundle
+        bundle = self.engine.lane(model).bundle
+        note(model=bundle.name)
+        return bundle
 
     async def start(self, submit: Submit, *, preempt: bool = False) -> None:
         """Open the row, in the place of the one that runs on the session if it is to be preempted."""

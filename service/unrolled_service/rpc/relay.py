@@ -5,6 +5,7 @@ from typing import Any, cast
 
 import grpc
 
+from unrolled_service.calls import note
 from unrolled_service.errors import ReaderStalled
 from unrolled_service.finish import Finish
 from unrolled_service.outbox import Parcel
@@ -59,6 +60,7 @@ async def relay(
                 claim.wake()  # a row that rests may go on
                 on_parcel(parcel)
                 if parcel.finish:
+                    note(finish=cast(Finish, parcel.finish))
                     outbox.delivered = parcel.position
                     await claim.settle()
                     if write_end is not None:

@@ -11,6 +11,7 @@ from unrolled.v1 import sequence_pb2 as wire
 from unrolled.v1.sequence_pb2_grpc import SequenceServiceServicer
 from unrolled_service import abilities
 from unrolled_service.bundle import Bundle
+from unrolled_service.calls import note
 from unrolled_service.convert_sequences import (
     read_more,
     read_reading,
@@ -72,6 +73,7 @@ class SequenceService(SequenceServiceServicer):
                 raise claim.placed(error)
             if not parcel.items:
                 raise InvalidField("inputs", "must have at least 1 input")
+            note(finish=cast(Finish, parcel.finish))
             claim.outbox.delivered = parcel.position
             await claim.settle()
             return write_classification(cast(Answer, parcel.items[0]), cast(Finish, parcel.finish), bundle)
