@@ -43,10 +43,12 @@ class Access:
             code: name of its gRPC status.
             error: why it was refused; None where it was not.
         """
-        reason = getattr(error, "reason", None if error is None else "INTERNAL")
+        if error is None and self._traces is None and not _log.isEnabledFor(logging.DEBUG):
+            return
+        reason = None if error is None else getattr(error, "reason", "INTERNAL")
         if isinstance(error, UnrolledError):
             self._log_refusal(call, code, error)
-        elif _log.isEnabledFor(logging.DEBUG):
+        else:
             _log.debug("call", extra=self._describe(call, code, reason=reason))
         if self._traces is not None:
             self._traces.add(call, code, reason)

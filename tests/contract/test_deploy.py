@@ -100,11 +100,12 @@ def test_the_image_is_small_pinned_and_not_root() -> None:
     assert user.split(":")[0] != "0"
 
 
-def test_the_image_installs_the_service_by_the_constraints() -> None:
-    (install,) = [command for run in instructions("RUN") for command in run.split("&&") if "pip" in command]
-    words = shlex.split(install)
-    assert words[words.index("-c") + 1] == "constraints.txt"
-    assert words[-1] == ".[service]"
+def test_the_image_installs_what_is_locked_and_nothing_else() -> None:
+    installs = [shlex.split(each) for run in instructions("RUN") for each in run.split("&&") if "pip install" in each]
+    files = [words[words.index("-r") + 1] for words in installs if "-r" in words]
+    assert files == ["locks/build.txt", "locks/service.txt"]
+    for words in installs:
+        assert "--require-hashes" in words if "-r" in words else {"--no-deps", "--no-index"} <= {*words}
     assert "torch" not in IMAGE.replace("no torch", "")
 
 
