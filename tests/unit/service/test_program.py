@@ -13,6 +13,7 @@ from unrolled_export.reference import choose, uniform
 from unrolled_service.arena import StateSpec
 from unrolled_service.program import NOT_FORCED, Batch, Extras, Outcome, Program
 from unrolled_service.sampling import Sampling
+from unrolled_service.sequence_program import SequenceBatch, SequenceProgram
 
 STATE = StateSpec("h0", "new_h0", (4,))
 BORDER = 1e-5  # probability within which a draw may fall to either side of a border
@@ -190,6 +191,41 @@ def allowed(logits: NDArray[np.float32], draw: float, sampling: Sampling) -> set
         for scale in (1 - BORDER, 1, 1 + BORDER)
     ]
     return set(nudged)
+
+
+@pytest.mark.parametrize("name", ["seed", "state", "one", "forced", "inputs", "steps"])
+def test_a_state_may_have_any_name(name: str) -> None:
+    nodes = [
+        helper.make_node("Add", [name, "half"], ["tokens"]),
+        helper.make_node("Gather", ["table", "token"], ["logits"]),
+    ]
+    floats = TensorProto.FLOAT
+    graph = helper.make_graph(
+        nodes,
+        "counter",
+        [
+            helper.make_tensor_value_info("token", TensorProto.INT64, ["batch"]),
+            helper.make_tensor_value_info(name, floats, ["batch", 1]),
+        ],
+        [
+            helper.make_tensor_value_info("logits", floats, ["batch", 2]),
+            helper.make_tensor_value_info("tokens", floats, ["batch", 1]),
+        ],
+        [
+            numpy_helper.from_array(np.array(0.5, np.float32), "half"),
+            numpy_helper.from_array(np.eye(2, dtype=np.float32), "table"),
+        ],
+    )
+    cell = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    states, zero = [StateSpec(name, "tokens", (1,))], np.zeros(1, np.int64)
+    batch = Batch(zero, np.full((3, 1), NOT_FORCED), zero, zero.astype(np.uint64), np.zeros((1, 1), np.float32))
+    assert Program(cell, states, 2).run(batch, np.zeros((1, 1), np.float32)).state.tolist() == [[1.5]]
+
+    sequence = SequenceProgram(cell, states, input_width=0, output="logits", output_width=2, feeds_back=False)
+    three = np.array([3])
+    read = SequenceBatch(np.zeros((3, 1), np.int64), three, three, np.empty((1, 0), np.float32), zero)
+    outcome = sequence.run(read, np.zeros((1, 1), np.float32))
+    assert outcome.trace.ravel().tolist() == [0.5, 1.0, 1.5]
 
 
 @pytest.mark.parametrize("neighbours", [0, 1, 7, 63])
