@@ -7,7 +7,7 @@ The cell stays as it was exported, but for fused operators; the graph is a Loop 
         logits, states = cell(input, states)
         adjusted = logits                              # or with bias and penalties, if `adjust`
         masses = softmax(adjusted / temperature)       # or with the unlikely cut off, if `truncate`
-        token = choose(masses, uniform[k])             # one draw by inverse CDF; or the likeliest, if greedy
+        token = choose(masses, draws[k])               # by inverse CDF; a greedy row has all mass on the likeliest
         tokens[k] = token                              # and its log-probability, if `describe`
                                                        # and numbers of the new state, if `trace`
 
@@ -91,9 +91,8 @@ def compose_program(
     outer = Nodes("outer")
     trip_count = outer.add("Squeeze", outer.add("Shape", "forced", start=0, end=1), "zero_axis")
     draw_uniform(outer, trip_count)
-    is_greedy = outer.add("Equal", "temperature", "zero", output="is_greedy")
-    outer.add("Squeeze", is_greedy, "one_axis", output="greedy")
-    outer.add("Where", is_greedy, "one", "temperature", output="divisor")
+    _read_forced(outer, is_plain=is_plain)
+    _settle_draws(outer)
     take_apart(outer, states)
     before, after = name_states(states)
     loop = helper.make_node(
@@ -136,12 +135,8 @@ def _step_nodes(
     body = Nodes("body")
     _choose_input(body, is_plain=is_plain)
     body.nodes.extend(step.node)
-    if is_plain:
-        logits = "cell/logits"
-        masses = body.add("Softmax", body.add("Div", logits, "divisor"), axis=-1)
-    else:
-        logits, masses = _add_switches(body)
-    _choose_token(body, logits, masses, vocabulary_size)
+    masses = _plain_masses(body) if is_plain else _switched_masses(body)
+    _choose_token(body, masses, vocabulary_size)
     if not is_plain:
         _describe(body)
         silent = pass_on("untraced", ("no_rows", FLOAT, ["T", "M"]))
@@ -150,8 +145,12 @@ def _step_nodes(
     return body.nodes
 
 
-def _add_switches(body: Nodes) -> tuple[str, str]:
-    """Add what changes the logits and cuts the unlikely off; return adjusted logits and masses."""
+def _plain_masses(body: Nodes) -> str:
+    return body.add("Softmax", body.add("Div", "cell/logits", "divisor"), axis=-1)
+
+
+def _switched_masses(body: Nodes) -> str:
+    """Add what changes the logits and cuts the unlikely off."""
     body.branch(
         "adjust",
         adjust("cell/logits"),
@@ -164,7 +163,7 @@ def _add_switches(body: Nodes) -> tuple[str, str]:
     probabilities = body.add("Softmax", body.add("Div", "body/adjusted", "divisor"), axis=-1)
     keep_all = pass_on("keep_all", (probabilities, FLOAT, ["B", "V"]))
     body.branch("truncate", cut_off(probabilities), keep_all, "body/masses")
-    return "body/adjusted", "body/masses"
+    return "body/masses"
 
 
 def _describe(body: Nodes) -> None:
@@ -181,19 +180,39 @@ def _describe(body: Nodes) -> None:
     )
 
 
+def _read_forced(outer: Nodes, *, is_plain: bool) -> None:
+    """Make what the steps need to know of ``forced``, of all of them at once; each int64 or bool[K, B]."""
+    is_free = outer.add("Less", "forced", "zero_token", output="is_free")
+    outer.add("Mod", "forced", "vocabulary_size", output="fed_token")
+    if not is_plain:
+        was_generated = outer.add("GreaterOrEqual", "forced", "vocabulary_size")
+        outer.add("Or", is_free, was_generated, output="is_generated")
+
+
 def _choose_input(body: Nodes, *, is_plain: bool) -> None:
-    forced = body.add("Gather", "forced", "k", axis=0)
-    is_free = body.add("Less", forced, "zero_token")
-    body.add("Where", is_free, "body/token", body.add("Mod", forced, "vocabulary_size"), output="cell/token")
+    is_free, given = (body.add("Gather", name, "k", axis=0) for name in ("is_free", "fed_token"))
+    body.add("Where", is_free, "body/token", given, output="cell/token")
     if is_plain:
         return
     body.add("Identity", "cell/token", output="body/input")
-    is_generated = body.add("Or", is_free, body.add("GreaterOrEqual", forced, "vocabulary_size"))
+    is_generated = body.add("Gather", "is_generated", "k", axis=0)
     column = body.add("Unsqueeze", is_generated, "one_axis")
     body.add("Cast", column, to=FLOAT, output="body/is_generated")
 
 
-def _choose_token(body: Nodes, logits: str, masses: str, vocabulary_size: int) -> None:
+def _settle_draws(outer: Nodes) -> None:
+    """Make what a row's temperature decides: the divisor of its logits, f32[B, 1], and its draws, f32[K, B, 1].
+
+    A row of temperature 0 takes the likeliest token, the first of equals, and needs no step of its own for that:
+    divided by so little, logits leave no mass to any but the likeliest (a power of two keeps them exact), and a draw
+    next to 0 takes the first token that has any mass to speak of.
+    """
+    is_greedy = outer.add("Equal", "temperature", "zero")
+    outer.add("Where", is_greedy, "least_divisor", "temperature", output="divisor")
+    outer.add("Where", is_greedy, "least_draw", outer.add("Unsqueeze", "uniform", "minus_one"), output="draws")
+
+
+def _choose_token(body: Nodes, masses: str, vocabulary_size: int) -> None:
     """Draw by inverse CDF: the token's number is how many cumulative masses the draw has passed.
 
     A product with a triangle of ones adds the masses in vocabulary order, as CumSum does, in a tenth of its time.
@@ -203,12 +222,10 @@ def _choose_token(body: Nodes, logits: str, masses: str, vocabulary_size: int) -
     else:
         cumulative = body.add("CumSum", masses, "last_axis")
     total = body.add("Slice", cumulative, "minus_one", "end", "one_axis")
-    uniform = body.add("Unsqueeze", body.add("Gather", "uniform", "k", axis=0), "one_axis")
-    is_passed = body.add("LessOrEqual", cumulative, body.add("Mul", uniform, total))
+    draw = body.add("Gather", "draws", "k", axis=0)
+    is_passed = body.add("LessOrEqual", cumulative, body.add("Mul", draw, total))
     passed = body.add("ReduceSum", body.add("Cast", is_passed, to=FLOAT), "one_axis", keepdims=0)
-    drawn = body.add("Cast", passed, to=INT64)
-    likeliest = body.add("ArgMax", logits, axis=-1, keepdims=0)
-    body.add("Where", "greedy", likeliest, drawn, output="body/next")
+    body.add("Cast", passed, to=INT64, output="body/next")
     body.add("Identity", "body/next", output="body/out")
 
 
@@ -224,6 +241,8 @@ def _constants(vocabulary_size: int, states: Sequence[StateSpec]) -> list[onnx.T
         "last_axis": np.int64(-1),
         "zero_axis": np.array([0], np.int64),
         "one_axis": np.array([1], np.int64),
+        "least_divisor": np.float32(2.0**-90),
+        "least_draw": np.float32(2.0**-30),
         "minus_one": np.array([-1], np.int64),
         "end": np.array([np.iinfo(np.int64).max], np.int64),
         "no_values": np.zeros(0, np.float32),

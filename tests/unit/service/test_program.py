@@ -262,3 +262,27 @@ def test_a_row_does_not_depend_on_its_neighbours_or_on_k(neighbours: int) -> Non
         tokens, state = run(1 + neighbours, steps, [Sampling(), *others])
         assert (tokens[:, 0] == solo_tokens[:, 0]).all()
         assert (state[0] == solo_state[0]).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data(), st.sampled_from([3, 96, 200]), st.floats(2.0**-20, 2.0**20, width=32), st.booleans())
+def test_greedy_takes_the_first_of_the_likeliest_whatever_the_draw(
+    data: st.DataObject, size: int, scale: float, is_plain: bool
+) -> None:
+    levels = np.array([0.5, 1.0, np.nextafter(np.float32(1), np.float32(0)), -3.0], np.float32) * np.float32(scale)
+    chosen = data.draw(st.lists(st.integers(0, 3), min_size=size, max_size=size))
+    logits = levels[chosen]
+    rows = 4
+    batch = Batch(
+        np.zeros(rows, np.int64),
+        np.full((1, rows), NOT_FORCED),
+        np.arange(rows),
+        np.arange(rows, dtype=np.uint64),
+        np.zeros((rows, 1), np.float32),
+        None if is_plain else Extras([Sampling(temperature=0.0, top_k=i, logit_bias=((0, 0.0),)) for i in range(rows)]),
+    )
+    program = make_table_program(np.tile(logits, (size, 1)))
+
+    outcome = program.run(batch, np.zeros((rows, 4), np.float32))
+
+    assert outcome.tokens.tolist() == [[int(logits.argmax())] * rows]
