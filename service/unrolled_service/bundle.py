@@ -18,7 +18,7 @@ from unrolled_service.beginning import Condition, Encoder
 from unrolled_service.bundle_files import parse_message, read_file
 from unrolled_service.errors import BundleError
 from unrolled_service.golden import RunDiffers
-from unrolled_service.probe import measure_numerics
+from unrolled_service.probe import is_independent, measure_numerics
 from unrolled_service.program import NOT_FORCED, Batch, Program
 from unrolled_service.sequence_program import SequenceProgram
 from unrolled_service.settings import Precision
@@ -81,6 +81,8 @@ def load_bundle(folder: Path, precision: Precision = "auto") -> Bundle:
     chosen, program = _choose(assembly, precision)
     sha256 = hashlib.sha256(manifest_bytes).hexdigest()
     size = len(manifest.vocabulary)
+    if not is_independent(program, size):
+        _log.warning("%s: the cell's last bits depend on what runs beside a row; seeded outputs may too", folder)
     host = Host(
         model=manifest.name,
         model_sha256=bytes.fromhex(sha256),
