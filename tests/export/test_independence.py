@@ -26,7 +26,7 @@ def make_program(kind: CellKind, hidden: int) -> SequenceProgram:
         for weight in model.parameters():
             torch.nn.init.normal_(weight, std=0.5)
     names = config.state_names
-    extents = {"input": (F,)} | dict.fromkeys(names, (hidden,))
+    extents: dict[str, tuple[int, ...]] = {"input": (F,)} | dict.fromkeys(names, (hidden,))
     signature = Signature(extents, {"output": (OUTPUTS,)} | {f"new_{name}": (hidden,) for name in names})
     states = [StateSpec(name, f"new_{name}", (hidden,)) for name in names]
     cell = trace(RecurrentStep(model), signature)
