@@ -35,7 +35,8 @@ class Reader:
         for delivery in taken:
             self.text += delivery.text
             self.items += delivery.items
-            self.delivered = delivery.position
+            if _size(delivery) or delivery.finish:
+                self.delivered = delivery.position
             self.finish = delivery.finish
             self.error = delivery.error
 
