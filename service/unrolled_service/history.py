@@ -24,10 +24,12 @@ class Format:
     Attributes:
         vocabulary_size: V; a generated token t is kept as V + t. 0 for vectors.
         width: F, numbers of a vector; 0 for tokens.
+        is_generative: going on from a state needs an input that it has not taken.
     """
 
     vocabulary_size: int
     width: int = 0
+    is_generative: bool = True
 
     @property
     def typecode(self) -> str:
@@ -88,8 +90,9 @@ class History:
 
     @property
     def start(self) -> int:
-        """The earliest position that can be returned to: an input behind the anchor is needed to go on from it."""
-        return self._anchor.position + 1 if self._anchor.position else 0
+        """The earliest position that can be returned to: the anchor, or behind the input that is needed to go on."""
+        position = self._anchor.position
+        return position + 1 if position and self._form.is_generative else position
 
     @property
     def anchor(self) -> Checkpoint:
@@ -135,7 +138,7 @@ class History:
         self._later = checkpoint
 
     def rewind(self, position: int) -> Checkpoint:
-        """Forget what came after a position, from ``start`` to ``end``; return the newest state before it."""
+        """Forget what came after a position, from ``start`` to ``end``; return the newest state kept before it, or the anchor."""
         del self._items[self._place(position) :]
         if self._later is not None and self._later.position >= position:
             self._later = None

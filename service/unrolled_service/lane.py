@@ -38,7 +38,8 @@ class Lane(ABC):
 
     def __init__(self, bundle: Bundle, initial: Floats, settings: Settings) -> None:
         self.bundle = bundle
-        self.form = Format(bundle.host.vocabulary_size, bundle.host.input_width)
+        host = bundle.host
+        self.form = Format(host.vocabulary_size, host.input_width, host.is_generative)
         self.residency = Residency(initial, max(settings.slots, settings.max_streams))
         self.scheduler = Scheduler(
             max_rows=settings.max_rows,

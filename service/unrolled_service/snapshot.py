@@ -182,7 +182,7 @@ class Opened:
         for state in (told.state, told.latest or told.state):
             if len(state) != 4 * host.state_size:
                 raise SnapshotInvalid(f"a state has {len(state) // 4} numbers, the bundle's {host.state_size}")
-        if max(told.pending, default=0) >= 2 * size or max((*told.generated, *told.fed), default=0) >= size:
+        if max(told.pending, default=-1) >= 2 * size or max((*told.generated, *told.fed), default=-1) >= size:
             raise SnapshotInvalid("the snapshot has a token outside the bundle's vocabulary")
         return Content(
             host=host,
