@@ -26,8 +26,9 @@ def make_program(kind: CellKind, hidden: int) -> SequenceProgram:
         for weight in model.parameters():
             torch.nn.init.normal_(weight, std=0.5)
     names = config.state_names
-    extents: dict[str, tuple[int, ...]] = {"input": (F,)} | dict.fromkeys(names, (hidden,))
-    signature = Signature(extents, {"output": (OUTPUTS,)} | {f"new_{name}": (hidden,) for name in names})
+    before: dict[str, tuple[int, ...]] = {name: (hidden,) for name in names}
+    after: dict[str, tuple[int, ...]] = {f"new_{name}": (hidden,) for name in names}
+    signature = Signature({"input": (F,), **before}, {"output": (OUTPUTS,), **after})
     states = [StateSpec(name, f"new_{name}", (hidden,)) for name in names]
     cell = trace(RecurrentStep(model), signature)
     return SequenceProgram(cell, states, input_width=F, output="output", output_width=OUTPUTS, feeds_back=False)
