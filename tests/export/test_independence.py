@@ -11,9 +11,9 @@ from unrolled_export.graph import trace
 from unrolled_export.model import SequenceModel
 from unrolled_export.shape import Signature
 from unrolled_export.step import RecurrentStep
-from unrolled_service.arena import StateSpec
-from unrolled_service.probe import is_independent
-from unrolled_service.sequence_program import SequenceBatch, SequenceProgram
+from unrolled_service.graphs.sequence_program import SequenceBatch, SequenceProgram
+from unrolled_service.graphs.state import StateSpec
+from unrolled_service.models.probe import is_independent
 
 F, OUTPUTS, STEPS, ROWS = 5, 3, 24, 33
 
@@ -26,7 +26,7 @@ def make_program(kind: CellKind, hidden: int) -> SequenceProgram:
         for weight in model.parameters():
             torch.nn.init.normal_(weight, std=0.5)
     names = config.state_names
-    before: dict[str, tuple[int, ...]] = {name: (hidden,) for name in names}
+    before: dict[str, tuple[int, ...]] = dict.fromkeys(names, (hidden,))
     after: dict[str, tuple[int, ...]] = {f"new_{name}": (hidden,) for name in names}
     signature = Signature({"input": (F,), **before}, {"output": (OUTPUTS,), **after})
     states = [StateSpec(name, f"new_{name}", (hidden,)) for name in names]

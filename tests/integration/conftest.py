@@ -4,7 +4,7 @@ import pytest
 
 from tests.support.alphabet import write_bundle
 from tests.support.reference import Shapes
-from unrolled_service.bundle import Bundle, load_bundle
+from unrolled_service.models.bundle import Bundle, load_bundle
 
 
 @pytest.fixture(scope="session")

@@ -26,7 +26,7 @@ from unrolled.v1.session_pb2 import (
     ListSessionsRequest,
 )
 from unrolled.v1.session_pb2_grpc import SessionServiceStub
-from unrolled_service.bundle import Bundle
+from unrolled_service.models.bundle import Bundle
 
 TESTS = Path(__file__).resolve().parents[1]
 ELSEWHERE = {

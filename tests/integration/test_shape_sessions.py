@@ -17,9 +17,6 @@ from tests.support.reference import Floats, Reference, Shapes, State, check_clos
 from tests.support.shapes import NAMES, TARGETS
 from tests.support.snapshots import KEYS
 from unrolled_export.reference import choose, uniform
-from unrolled_service import abilities
-from unrolled_service.bundle import Bundle
-from unrolled_service.delivery import Answer
 from unrolled_service.engine import Engine
 from unrolled_service.errors import (
     InvalidField,
@@ -34,14 +31,17 @@ from unrolled_service.errors import (
     TaskMismatch,
     UnrolledError,
 )
-from unrolled_service.finish import FinishReason
-from unrolled_service.generation import Generation
-from unrolled_service.reading import Reading, ReadingRow
-from unrolled_service.row import Row
-from unrolled_service.sampling import Sampling
-from unrolled_service.session import Session, Tier
+from unrolled_service.graphs.sampling import Sampling
+from unrolled_service.models import abilities
+from unrolled_service.models.bundle import Bundle
+from unrolled_service.rows.delivery import Answer
+from unrolled_service.rows.finish import FinishReason
+from unrolled_service.rows.generation import Generation
+from unrolled_service.rows.reading import Reading, ReadingRow
+from unrolled_service.rows.row import Row
+from unrolled_service.sessions.session import Session, Tier
 from unrolled_service.settings import Settings
-from unrolled_service.snapshot import encode, open_snapshot
+from unrolled_service.snapshots.snapshot import encode, open_snapshot
 
 KINDS = ("tagger", "tagger-vectors", "classifier", "regressor", "drawer", "composer")
 STEPWISE = {"tagger", "tagger-vectors"}

@@ -14,13 +14,13 @@ from tests.support.loop import Reader, read_sequence, run
 from tests.support.paper import find_stop
 from tests.support.reference import Inputs, Shapes, check_close, log_softmax
 from tests.support.shapes import LENGTH, LETTERS, NAMES, TARGETS, WIDTH
-from unrolled_service import abilities
-from unrolled_service.delivery import Answer, Described
 from unrolled_service.engine import Engine
-from unrolled_service.finish import FinishReason
-from unrolled_service.generation import Generation
-from unrolled_service.sampling import Sampling
-from unrolled_service.scoring import Score, Scoring
+from unrolled_service.graphs.sampling import Sampling
+from unrolled_service.models import abilities
+from unrolled_service.rows.delivery import Answer, Described
+from unrolled_service.rows.finish import FinishReason
+from unrolled_service.rows.generation import Generation
+from unrolled_service.rows.scoring import Score, Scoring
 
 READERS = {
     "tagger": True,

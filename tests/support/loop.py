@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-from unrolled_service.delivery import Delivery, Item
 from unrolled_service.engine import Engine
-from unrolled_service.generation import Generation
-from unrolled_service.reading import Reading
-from unrolled_service.row import Row
-from unrolled_service.sequence_row import Inputs
+from unrolled_service.rows.delivery import Delivery, Item
+from unrolled_service.rows.generation import Generation
+from unrolled_service.rows.reading import Reading
+from unrolled_service.rows.row import Row
+from unrolled_service.rows.sequence_row import Inputs
 
 
 class Reader:

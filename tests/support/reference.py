@@ -16,7 +16,7 @@ from tests.support.shapes import make_shape
 from unrolled.v1.bundle_pb2 import MODALITY_LABEL, Manifest
 from unrolled_export.player import Player
 from unrolled_export.reference import Choice, choose, uniform
-from unrolled_service.bundle import Bundle, load_bundle
+from unrolled_service.models.bundle import Bundle, load_bundle
 
 Floats = NDArray[np.float32]
 Inputs = NDArray[Any]

@@ -6,12 +6,12 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, cast
 
+from unrolled_service.bridge.outbox import Parcel
 from unrolled_service.errors import UnrolledError
-from unrolled_service.outbox import Parcel
-from unrolled_service.reading import ReadingRow
-from unrolled_service.row import Row
+from unrolled_service.rows.reading import ReadingRow
+from unrolled_service.rows.row import Row
+from unrolled_service.rows.sequence_row import Inputs
 from unrolled_service.rpc.claim import Claim
-from unrolled_service.sequence_row import Inputs
 
 
 class Feeder:

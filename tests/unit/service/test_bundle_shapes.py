@@ -16,12 +16,12 @@ from onnx import numpy_helper
 from tests.support.shapes import KINDS
 from unrolled_export.manifest import parse_manifest
 from unrolled_export.player import Player
-from unrolled_service.bundle import Bundle, load_bundle
 from unrolled_service.errors import BundleError
-from unrolled_service.golden import RunDiffers
-from unrolled_service.probe import measure_numerics
-from unrolled_service.program import NOT_FORCED, Batch, Program
-from unrolled_service.sequence_program import SequenceBatch, SequenceProgram
+from unrolled_service.graphs.program import NOT_FORCED, Batch, Program
+from unrolled_service.graphs.sequence_program import SequenceBatch, SequenceProgram
+from unrolled_service.models.bundle import Bundle, load_bundle
+from unrolled_service.models.golden import RunDiffers
+from unrolled_service.models.probe import measure_numerics
 
 Shape = Callable[[str], Path]
 STEPS = 7

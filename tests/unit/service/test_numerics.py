@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from unrolled_service.numerics import FORCED_STEPS, ROWS, fingerprint, make_probe, make_vector_probe
+from unrolled_service.snapshots.numerics import FORCED_STEPS, ROWS, fingerprint, make_probe, make_vector_probe
 
 TOKENS = np.arange(6, dtype=np.int64).reshape(3, 2)
 STATE = np.array([[1.0, 0.0, -0.5]], np.float32)

@@ -18,13 +18,13 @@ from unrolled_export.golden import record_golden
 from unrolled_export.manifest import to_pretty_json
 from unrolled_export.quantisation import quantise_cell
 from unrolled_export.replay import Cell
-from unrolled_service import bundle as module
-from unrolled_service.arena import StateSpec
-from unrolled_service.bundle import load_bundle
 from unrolled_service.engine import Engine
 from unrolled_service.errors import BundleError
+from unrolled_service.graphs.program import NOT_FORCED, Batch, Program
+from unrolled_service.graphs.state import StateSpec
 from unrolled_service.metrics import Metrics
-from unrolled_service.program import NOT_FORCED, Batch, Program
+from unrolled_service.models import bundle as module
+from unrolled_service.models.bundle import load_bundle
 from unrolled_service.settings import Precision, Settings
 
 V, H = 9, 32

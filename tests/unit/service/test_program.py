@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from unrolled_export.reference import choose, uniform
-from unrolled_service.arena import StateSpec
-from unrolled_service.program import NOT_FORCED, Batch, Extras, Outcome, Program
-from unrolled_service.sampling import Sampling
-from unrolled_service.sequence_program import SequenceBatch, SequenceProgram
+from unrolled_service.graphs.program import NOT_FORCED, Batch, Extras, Outcome, Program
+from unrolled_service.graphs.sampling import Sampling
+from unrolled_service.graphs.sequence_program import SequenceBatch, SequenceProgram
+from unrolled_service.graphs.state import StateSpec
 
 STATE = StateSpec("h0", "new_h0", (4,))
 BORDER = 1e-5  # probability within which a draw may fall to either side of a border

@@ -7,7 +7,7 @@ import pytest
 from google.protobuf import json_format
 
 from unrolled.v1.bundle_pb2 import Manifest
-from unrolled_service.shape import (
+from unrolled_service.models.shape import (
     Signature,
     describe_graphs,
     find_faults,
