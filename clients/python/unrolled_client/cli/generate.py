@@ -11,7 +11,7 @@ from unrolled_client.cli.terminal import Terminal, abandon_output
 from unrolled_client.client import Client
 from unrolled_client.errors import UnrolledError
 from unrolled_client.stream import Stream
-from unrolled_client.wire.requests import GenerateOptions
+from unrolled_client.wire.options import GenerateOptions
 
 INTERRUPTED_STATUS = 130
 

@@ -8,7 +8,7 @@ from unrolled_client.cli import options
 from unrolled_client.cli.advice import explain
 from unrolled_client.client import Client
 from unrolled_client.errors import UnrolledError
-from unrolled_client.values import ModelInfo
+from unrolled_client.models import ModelInfo
 
 SHORT_SHA256 = 12
 
