@@ -238,7 +238,8 @@ class FakeServer(FakeSequences):
 
     def GetModel(self, request: Any, context: Any) -> model_pb2.GetModelResponse:
         self._note(request, context)
-        return model_pb2.GetModelResponse(model=self.models[0])
+        named = [model for model in self.models if model.manifest.name == request.model]
+        return model_pb2.GetModelResponse(model=(named or self.models)[0])
 
     def _note(self, request: Any, context: Any) -> None:
         self.requests.append(request)

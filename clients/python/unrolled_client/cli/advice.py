@@ -12,6 +12,7 @@ _ADVICE: Mapping[type[errors.UnrolledError], str] = MappingProxyType(
     {
         errors.ModelNotFound: "`unrolled models` lists what is served",
         errors.ModelMismatch: "leave --model out to use the session's",
+        errors.TaskMismatch: "`unrolled models` lists what each bundle does",
         errors.SessionNotFound: "`unrolled sessions` lists those there are",
         errors.SessionExpired: "start again without --session",
         errors.SessionBusy: "wait for its other stream, or cancel that",

@@ -1,0 +1,57 @@
+"""What an answer is worth, by the measure that its bundle's shape asks for: as the exporter measures it."""
+
+from collections.abc import Sequence
+
+from unrolled.v1 import bundle_pb2
+from unrolled_client.answers import Output, Vector
+from unrolled_client.evaluation.figure import Grades
+
+
+def measure_of(manifest: bundle_pb2.Manifest) -> str:
+    """Return the name of the measure: "exact", "absolute_error", "accuracy" or "squared_error"."""
+    output = manifest.output.modality
+    if manifest.task in (bundle_pb2.TASK_GENERATE, bundle_pb2.TASK_TRANSDUCE):
+        return "absolute_error" if output == bundle_pb2.MODALITY_VECTOR else "exact"
+    return "accuracy" if output == bundle_pb2.MODALITY_LABEL else "squared_error"
+
+
+def grade_outputs(outputs: Sequence[Output], wanted: bundle_pb2.Series) -> Grades:
+    """Grade answers to inputs: whether the likeliest label is right, or the mean squared error of the numbers.
+
+    Raises:
+        ValueError: there are more or fewer answers, or numbers, than wanted.
+    """
+    if wanted.tokens:
+        pairs = zip(outputs, wanted.tokens, strict=True)
+        return Grades("accuracy", tuple(float(_likeliest(output) == label) for output, label in pairs))
+    numbers = zip(outputs, wanted.vectors, strict=True)
+    return Grades(
+        "squared_error",
+        tuple(_mean([(x - y) ** 2 for x, y in zip(o.values, v.values, strict=True)]) for o, v in numbers),
+    )
+
+
+def grade_text(text: str, wanted: str) -> Grades:
+    """Grade a text: whether it is the wanted one in every token."""
+    return Grades("exact", (float(text == wanted),))
+
+
+def grade_vectors(vectors: Sequence[Vector], wanted: bundle_pb2.Series) -> Grades:
+    """Grade vectors that a model wrote: the mean absolute error of each.
+
+    Raises:
+        ValueError: there are more or fewer vectors, or numbers, than wanted.
+    """
+    pairs = zip(vectors, wanted.vectors, strict=True)
+    return Grades(
+        "absolute_error",
+        tuple(_mean([abs(x - y) for x, y in zip(given, v.values, strict=True)]) for given, v in pairs),
+    )
+
+
+def _likeliest(output: Output) -> int:
+    return output.probabilities.index(max(output.probabilities)) if output.probabilities else -1
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
