@@ -13,13 +13,13 @@ class Answered:
     def __init__(self, reading: Reading) -> None:
         self._reading = reading
         self._call: Any = None
-        self._outputs: list[Output] = []
+        self._has_begun = False
         self._unread: deque[Output] = deque()
 
     @property
     def position(self) -> int | None:
         """Return how many inputs the history has up to the last output that was read; None before the first."""
-        return None if not self._outputs else (self._reading.position or 0) - len(self._unread)
+        return (self._reading.position or 0) - len(self._unread) if self._has_begun else None
 
     @property
     def is_over(self) -> bool:
@@ -40,5 +40,5 @@ class Answered:
         return call
 
     def _next_unread(self) -> Output:
-        self._outputs.append(self._unread.popleft())
-        return self._outputs[-1]
+        self._has_begun = True
+        return self._unread.popleft()

@@ -52,15 +52,13 @@ class AsyncSteps(Answered):
         raise StopAsyncIteration
 
     async def read(self) -> tuple[Output, ...]:
-        """Wait for the end and return all answers, also those iterated over before.
+        """Wait for the end and return all answers that were not iterated over before: those are not kept.
 
         Raises:
             UnrolledError: the call broke or was closed before its end.
         """
         async with self:
-            async for _ in self:
-                pass
-        return tuple(self._outputs)
+            return tuple([output async for output in self])
 
     def cancel(self) -> None:
         """Stop reading; the call is cancelled unless it has ended. Doing so again changes nothing."""

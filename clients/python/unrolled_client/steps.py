@@ -45,15 +45,13 @@ class Steps(Answered):
         raise StopIteration
 
     def read(self) -> tuple[Output, ...]:
-        """Wait for the end and return all answers, also those iterated over before.
+        """Wait for the end and return all answers that were not iterated over before: those are not kept.
 
         Raises:
             UnrolledError: the call broke or was closed before its end.
         """
         with self:
-            for _ in self:
-                pass
-        return tuple(self._outputs)
+            return tuple(self)
 
     def cancel(self) -> None:
         """Stop reading; the call is cancelled unless it has ended. Doing so again changes nothing."""

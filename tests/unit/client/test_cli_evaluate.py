@@ -58,16 +58,22 @@ def test_labels_of_sequences_are_right_or_wrong(fake: FakeServer, tmp_path: Path
     fake.models = [write(tmp_path, sums(bundle.TASK_CLASSIFY, output=EVEN_ODD), *items)]
     result = evaluate(fake, tmp_path)
     assert result.exit_code == 0, result.output
-    assert result.stdout == "accuracy 0.7500 over 80 labels of 80 items (made-up items)\n"
+    assert result.stdout == "accuracy 0.7500 over 80 labels of the bundle's 80 items (from: made-up items)\n"
     assert len(fake.requests) == 81
-    line = "Through the server: **accuracy 0.7500** over 80 labels of 80 items (made-up items)."
+    line = "Through the server: **accuracy 0.7500** over 80 labels of the bundle's 80 items (from: made-up items)."
     assert (tmp_path / "README.md").read_text() == CARD.replace("\n## Use", f"\n{line}\n\n## Use")
 
 
 def test_labels_of_inputs_count_each(fake: FakeServer, tmp_path: Path) -> None:
     items = [example("abc", 1, 1, 0), example("a", 0)]
     fake.models = [write(tmp_path, sums(bundle.TASK_TAG, output=EVEN_ODD), *items)]
-    assert evaluate(fake, tmp_path).stdout.startswith("accuracy 0.7500 over 4 labels of 2 items")
+    assert evaluate(fake, tmp_path).stdout.startswith("accuracy 0.7500 over 4 labels of the bundle's 2 items")
+
+
+def test_items_that_want_something_else_are_told(fake: FakeServer, tmp_path: Path) -> None:
+    fake.models = [write(tmp_path, sums(bundle.TASK_TAG, output=EVEN_ODD), example("abc", 1, 1))]
+    result = evaluate(fake, tmp_path)
+    assert (result.exit_code, result.stderr) == (1, "error: the bundle gives 3 answers where its items want 2\n")
 
 
 def test_numbers_have_a_squared_error(fake: FakeServer, tmp_path: Path) -> None:
@@ -77,7 +83,7 @@ def test_numbers_have_a_squared_error(fake: FakeServer, tmp_path: Path) -> None:
     item = bundle.Example(inputs=inputs, wanted=bundle.Series(vectors=vectors([3.5, 4.0])))
     manifest = bundle.Manifest(name="sums", task=bundle.TASK_CLASSIFY, input=pair, output=pair)
     fake.models = [write(tmp_path, manifest, item)]
-    assert evaluate(fake, tmp_path).stdout.startswith("squared_error 2.0000 over 1 vectors of 1 items")
+    assert evaluate(fake, tmp_path).stdout.startswith("squared_error 2.0000 over 1 vectors of the bundle's 1 items")
 
 
 def test_targets_are_right_in_every_token_or_wrong(fake: FakeServer, tmp_path: Path) -> None:
@@ -88,7 +94,7 @@ def test_targets_are_right_in_every_token_or_wrong(fake: FakeServer, tmp_path: P
         for wanted in ([2, 1, 0], [2, 1, 1], [2, 1], [2, 1, 0])
     ]
     fake.models = [write(tmp_path, manifest, *items)]
-    assert evaluate(fake, tmp_path).stdout.startswith("exact 0.5000 over 4 targets of 4 items")
+    assert evaluate(fake, tmp_path).stdout.startswith("exact 0.5000 over 4 targets of the bundle's 4 items")
     assert {request.source.text for request in fake.requests[1:]} == {"abc"}
 
 
@@ -100,7 +106,7 @@ def test_written_vectors_have_an_absolute_error(fake: FakeServer, tmp_path: Path
     fake.models = [write(tmp_path, manifest, item)]
     piece = generation_pb2.Chunk(position=3, vectors=vectors([0.5, 0.5], [0.0, 0.25]))
     fake.script = [generation_pb2.GenerateResponse(chunk=piece), finish(generation_pb2.GenerateRequest(), 3)]
-    assert evaluate(fake, tmp_path).stdout.startswith("absolute_error 0.3125 over 2 vectors of 1 items")
+    assert evaluate(fake, tmp_path).stdout.startswith("absolute_error 0.3125 over 2 vectors of the bundle's 1 items")
     request = fake.requests[1]
     assert list(request.condition.vector.values) == [0.5, 0.25]
     assert (request.max_tokens, request.HasField("sampling")) == (0, False)

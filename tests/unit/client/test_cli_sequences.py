@@ -120,10 +120,10 @@ def test_sessions_go_on(fake: FakeServer) -> None:
 
 
 def test_the_wrong_verb_is_told_the_right_one(fake: FakeServer) -> None:
-    fake.refusals["StepRequest"] = [refusal("TASK_MISMATCH", "sums is for Classify", method="Classify")]
+    fake.refusals["StepRequest"] = [refusal("TASK_MISMATCH", "no", method="SequenceService.Classify")]
     result = invoke(fake, "step", "abc")
     assert result.exit_code == 1
-    assert result.stderr == "error: sums is for Classify; `unrolled models` lists what each bundle does\n"
+    assert result.stderr == "error: no; the verb is `unrolled classify`\n"
 
 
 def test_a_source_is_transduced(fake: FakeServer) -> None:

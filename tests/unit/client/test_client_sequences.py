@@ -40,10 +40,14 @@ def test_every_letter_is_answered(client: Any, fake: FakeServer) -> None:
         assert (first.label, first.probability, steps.position) == ("odd", 0.75, 1)
         assert [each.label for each in steps] == labels("abcab")[1:]
     assert steps.position == 5
-    assert [each.label for each in steps.read()] == labels("abcab")
-    assert fake.requests == [
-        sequence_pb2.StepRequest(opening=sequence_pb2.Opening(model="sums"), inputs=sequence_pb2.Inputs(text="abcab"))
-    ]
+    assert steps.read() == ()
+    partly = client.step("abcab", model="sums")
+    next(iter(partly))
+    assert [each.label for each in partly.read()] == labels("abcab")[1:]
+    wanted = sequence_pb2.StepRequest(
+        opening=sequence_pb2.Opening(model="sums"), inputs=sequence_pb2.Inputs(text="abcab")
+    )
+    assert fake.requests == 2 * [wanted]
 
 
 @pytest.mark.parametrize("form", EQUALS)
@@ -236,6 +240,18 @@ def test_a_dropped_call_is_cancelled(client: Any, fake: FakeServer) -> None:
     del steps
     gc.collect()
     assert fake.sequences.ended.wait(PATIENCE_S)
+
+
+def test_a_dropped_call_whose_inputs_wait_is_cancelled(fake: FakeServer) -> None:
+    waiting: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+    waiting.put("a")
+    with Client(fake.target) as client:
+        steps = client.step(iter(waiting.get, None))
+        next(steps)
+        del steps
+        gc.collect()
+        assert fake.sequences.ended.wait(PATIENCE_S)
+        waiting.put(None)
 
 
 def test_a_call_that_was_not_answered_is_made_again_where_that_is_harmless(hasty: Any, fake: FakeServer) -> None:

@@ -12,7 +12,6 @@ _ADVICE: Mapping[type[errors.UnrolledError], str] = MappingProxyType(
     {
         errors.ModelNotFound: "`unrolled models` lists what is served",
         errors.ModelMismatch: "leave --model out to use the session's",
-        errors.TaskMismatch: "`unrolled models` lists what each bundle does",
         errors.SessionNotFound: "`unrolled sessions` lists those there are",
         errors.SessionExpired: "start again without --session",
         errors.SessionBusy: "wait for its other stream, or cancel that",
@@ -34,6 +33,8 @@ def explain(error: errors.UnrolledError, server: str) -> click.ClickException:
         return Failure(f"{error.message}; try again in {error.retry_after_s:g} s")
     if error.error_id is not None and error.error_id not in error.message:
         return Failure(f"{error.message}; quote {error.error_id} to the server's operator")
+    if error.method:
+        return Failure(f"{error.message}; the verb is `unrolled {error.method.rpartition('.')[2].lower()}`")
     for kind, advice in _ADVICE.items():
         if isinstance(error, kind):
             return Failure(f"{error.message}; {advice}")

@@ -101,6 +101,7 @@ async def measure(address: str, folders: list[Folder], measurement: Measurement)
             name = folder.manifest.name
             if (await client.model(name)).sha256 != folder.sha256:
                 raise NoBundle(f"the server's {name} is another bundle than {folder.path}")
-        with Progress(console=Console(stderr=True), transient=True) as progress:
+        console = Console(stderr=True)
+        with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
             bar = progress.add_task(folders[0].manifest.name, total=measurement.total)
             return await measurement.measure(client, lambda: progress.advance(bar))

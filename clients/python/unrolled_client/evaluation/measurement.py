@@ -52,7 +52,7 @@ class OfExamples:
     def over(self) -> str:
         """Say where the items are from."""
         compared = {"accuracy": "labels", "exact": "targets"}.get(measure_of(self.folder.manifest), "vectors")
-        return f"{compared} of {self.total:,} items ({self.folder.examples.dataset})"
+        return f"{compared} of the bundle's {self.total:,} items (from: {self.folder.examples.dataset})"
 
     async def measure(self, client: AsyncClient, advance: Advance) -> Figure:
         """Ask about every item."""

@@ -5,6 +5,7 @@ is kept for whoever waits for the answer, and the call is cancelled.
 """
 
 import threading
+import weakref
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from typing import Any, TypeAlias
 
@@ -40,7 +41,7 @@ class Feed:
         self._items = given
         self._messages: list[Any] | None = None
         self._fault: BaseException | None = None
-        self._stop: Callable[[], Any] | None = None
+        self._stop: weakref.WeakMethod[Callable[[], Any]] | None = None
         self._is_attached = threading.Event()
         self.is_repeatable = is_at_once(given)
         if self.is_repeatable:
@@ -49,8 +50,8 @@ class Feed:
             raise TypeError(f"inputs are a text, vectors, or an iterable of these, not {given!r}")
 
     def attach(self, stop: Callable[[], Any]) -> None:
-        """Say how to cancel the call that takes the messages."""
-        self._stop = stop
+        """Say how to cancel the call that takes the messages: a method of the call, which is not kept alive."""
+        self._stop = weakref.WeakMethod(stop)
         self._is_attached.set()
 
     def check(self) -> None:
@@ -98,8 +99,9 @@ class Feed:
         """Keep a fault and cancel the call, so that what was read so far is not taken for all."""
         self._fault = fault
         self._is_attached.wait()
-        if self._stop is not None:
-            self._stop()
+        stop = None if self._stop is None else self._stop()
+        if stop is not None:
+            stop()
 
     def _write(self, parts: Iterable[sequence_pb2.Inputs], *, is_first: bool) -> Iterator[Any]:
         for part in parts:
