@@ -52,6 +52,7 @@ class TrainingConfig:
         weight_decay: decoupled decay of the matrices, not of biases.
         clip: largest norm of the gradient.
         average: decay of the averaged weights; 0 is off.
+        patience: epochs without a better loss after which it stops; 0 is never.
         validation: share of the text held out at its end; 0 is none.
         precision: arithmetic of the forward pass, already resolved.
         seed: start of every random draw.
@@ -65,6 +66,7 @@ class TrainingConfig:
     weight_decay: float = 0.01
     clip: float = 1.0
     average: float = 0.0
+    patience: int = 0
     validation: float = 0.1
     precision: Precision = "fp32"
     seed: int = 1

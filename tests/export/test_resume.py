@@ -6,10 +6,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from click.testing import Result
 
 from unrolled_export.checkpoint import read_tensors
 from unrolled_export.config import CELL_KINDS, CellKind, ModelConfig, TrainingConfig
@@ -110,6 +112,15 @@ def test_killed_process_resumes_to_the_same_weights(text_file: Path, tmp_path: P
     whole, resumed = start("whole"), start("killed", "--resume")
     assert (whole.wait(), resumed.wait()) == (0, 0)
     _assert_same_weights(tmp_path / "whole", tmp_path / "killed")
+
+
+def test_run_stops_after_its_patience(text_file: Path, tmp_path: Path, invoke_train: Callable[..., Result]) -> None:
+    small = ("--hidden", "8", "--streams", "2", "--chunk", "20", "--precision", "fp32")
+    words = (text_file, "-o", tmp_path / "run", *small, "--learning-rate", "1e-30", "--epochs", "9", "--patience", "2")
+    for more in ((), ("--resume",)):
+        assert invoke_train(*words, *more).exit_code == 0
+        assert len((tmp_path / "run" / "curve.csv").read_text().splitlines()) == 1 + 3
+    assert read_trained(tmp_path / "run" / FILE_NAME).epoch == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
