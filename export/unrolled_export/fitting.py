@@ -19,10 +19,9 @@ from torch import Tensor, nn
 
 from unrolled_export.bptt import Batch, Reduction, backpropagate, compute_loss
 from unrolled_export.errors import TrainingError
+from unrolled_export.optimiser import make_optimiser
 from unrolled_export.recurrence import Carried
 from unrolled_export.schedule import learning_rate
-
-BETAS = (0.9, 0.99)
 
 
 @dataclass(frozen=True)
@@ -96,7 +95,7 @@ class Fitter:
         self.rounds: list[Round] = []
         self._draw = draw
         self._validation = validation
-        self._optimiser = make_optimiser(model, config.learning_rate, config.weight_decay)
+        self._optimiser = make_optimiser(model, config.weight_decay)
         self._best = _copy(model)
 
     @property
@@ -158,16 +157,14 @@ class Fitter:
         return next((each for each in reversed(self.rounds) if each.is_best), None)
 
     def _update(self, rate: float) -> float:
-        self._optimiser.zero_grad(set_to_none=True)
+        self._optimiser.zero_grad()
         batch = self._draw(self.config.batch)
         state = self.model.begin(batch)
         loss, _ = backpropagate(self.model, batch, state, chunk=self.config.chunk, reduction=self.config.reduction)
         if not math.isfinite(loss):
             raise TrainingError(f"the loss is {loss}: try a lower learning rate")
         nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
-        for group in self._optimiser.param_groups:
-            group["lr"] = rate
-        self._optimiser.step()
+        self._optimiser.step(rate)
         return loss
 
 
@@ -177,16 +174,6 @@ def validate(model: Fitted, batch: Batch) -> float:
     model.eval()
     answers, _ = model(batch.inputs, model.begin(batch))
     return compute_loss(answers, batch.targets, batch.mask, is_mean=True).item()
-
-
-def make_optimiser(model: nn.Module, rate: float, weight_decay: float) -> torch.optim.Optimizer:
-    """Make AdamW (Loshchilov & Hutter 2019) that decays matrices only."""
-    weights = list(model.parameters())
-    groups = [
-        {"params": [weight for weight in weights if weight.dim() > 1], "weight_decay": weight_decay},
-        {"params": [weight for weight in weights if weight.dim() == 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=rate, betas=BETAS, fused=True)
 
 
 def _copy(model: nn.Module) -> dict[str, Tensor]:
