@@ -138,7 +138,10 @@ class History:
         self._later = checkpoint
 
     def rewind(self, position: int) -> Checkpoint:
-        """Forget what came after a position, from ``start`` to ``end``; return the newest state kept before it."""
+        """Forget what came after a position, from ``start`` to ``end``; return the newest state before it.
+
+        Where that position is the anchor's, it is the anchor.
+        """
         del self._items[self._place(position) :]
         if self._later is not None and self._later.position >= position:
             self._later = None
