@@ -23,14 +23,14 @@ from tests.support.serving import serving
 from tests.support.shapes import KINDS, LETTERS, NAMES, TARGETS
 from unrolled.v1.generation_pb2 import Activations, Conditioning, GenerateRequest, Sampling, ScoreRequest
 from unrolled.v1.sequence_pb2 import ClassifyRequest, StepRequest, TransduceRequest
-from unrolled_service import abilities
-from unrolled_service import sampling as service
-from unrolled_service.bundle import Bundle, load_bundle
 from unrolled_service.engine import Engine
-from unrolled_service.generation import Generation
-from unrolled_service.reading import Reading, ReadingRow
-from unrolled_service.row import Row
-from unrolled_service.scoring import Scoring
+from unrolled_service.graphs import sampling as service
+from unrolled_service.models import abilities
+from unrolled_service.models.bundle import Bundle, load_bundle
+from unrolled_service.rows.generation import Generation
+from unrolled_service.rows.reading import Reading, ReadingRow
+from unrolled_service.rows.row import Row
+from unrolled_service.rows.scoring import Scoring
 
 CALLS = 300
 ROWS = 3000

@@ -21,11 +21,11 @@ from tests.support.serving import serving
 from tests.support.shapes import LETTERS, WIDTH
 from unrolled.v1.sequence_pb2 import ClassifyRequest, Inputs, StepRequest, StepResponse
 from unrolled.v1.sequence_pb2_grpc import SequenceServiceStub
-from unrolled_service.bundle import Bundle
-from unrolled_service.convert_sequences import read_more
-from unrolled_service.outbox import Outbox
-from unrolled_service.row import Row
+from unrolled_service.bridge.outbox import Outbox
+from unrolled_service.models.bundle import Bundle
+from unrolled_service.rows.row import Row
 from unrolled_service.rpc import sequence
+from unrolled_service.rpc.convert_sequences import read_more
 from unrolled_service.server import Server
 
 MODELS = ("tagger", "tagger-vectors", "stateless", "classifier")
