@@ -43,7 +43,7 @@ SAMPLINGS: tuple[dict[str, Any], ...] = (
 )
 CLEAR = 1e-4
 
-few = settings(max_examples=25, deadline=None)
+few = settings(max_examples=25)
 most_steps = st.integers(1, 64)
 seeds = st.integers(0, 2**32 - 1)
 
@@ -133,7 +133,7 @@ def test_vectors_are_drawn_as_the_cell_draws_them(
     assert (finish.prompt_tokens, finish.generated_tokens, finish.position) == (len(fed), count, len(fed) + count)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     prompt=st.text(TARGETS[1:], max_size=30),
     count=st.integers(1, 100),

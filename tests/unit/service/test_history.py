@@ -86,7 +86,7 @@ class HistoryMachine(RuleBasedStateMachine):
 
 
 TestHistory = HistoryMachine.TestCase
-TestHistory.settings = settings(max_examples=200, stateful_step_count=30, deadline=None)
+TestHistory.settings = settings(max_examples=200, stateful_step_count=30)
 
 
 def test_no_more_tokens_are_kept_than_a_reach_and_its_stretch() -> None:
