@@ -305,6 +305,21 @@ def test_a_defect_keeps_no_end_from_a_caller(shapes: Shapes, monkeypatch: pytest
     assert broken.error is caught.value
 
 
+@pytest.mark.parametrize(("kind", "count"), [("tagger", 3), ("tagger", 0), ("classifier", 0)])
+def test_an_end_is_told_though_its_session_is_looked_up_at_that_moment(shapes: Shapes, kind: str, count: int) -> None:
+    engine, reader = make_engine(shapes.bundle(kind)), Reader()
+    session = engine.create_session("", seed=None, ttl_s=None)
+    row = engine.submit_reading("", Reading(draw_inputs(kind, count, 0), READERS[kind], session.id), reader)
+    run(engine)
+
+    engine.end(row)
+    assert engine.session(session.id).row is row
+    run(engine)
+
+    assert reader.finish.reason is FinishReason.END
+    assert engine.session(session.id).row is None
+
+
 def test_a_call_that_waits_for_inputs_keeps_no_batch_in_memory(shapes: Shapes) -> None:
     engine = make_engine(shapes.bundle("tagger"))
     rows = [engine.submit_reading("", Reading(draw_inputs("tagger", 3 + i, i), True), Reader()) for i in range(20)]
