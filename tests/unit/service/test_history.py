@@ -119,7 +119,7 @@ class ReadVectorMachine(HistoryMachine):
 TestHistory = HistoryMachine.TestCase
 TestVectors = VectorMachine.TestCase
 TestReadVectors = ReadVectorMachine.TestCase
-TestHistory.settings = settings(max_examples=200, stateful_step_count=30, deadline=None)
+TestHistory.settings = settings(max_examples=200, stateful_step_count=30)
 TestVectors.settings = TestReadVectors.settings = settings(TestHistory.settings, max_examples=40)
 
 
