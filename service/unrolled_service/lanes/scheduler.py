@@ -146,13 +146,15 @@ class Scheduler:
         Args:
             told: the running streams that had news; nothing has changed for the others.
         """
-        leaving = [row for row in told if row.is_finished or row.is_starved or row.unread > self._credit]
-        for stream in leaving:
-            del self._running[stream]
-            if stream.is_finished:
+        leaving = []
+        for stream in told:
+            is_behind = stream.unread > self._credit  # looked at once: its reader reads on meanwhile
+            if not (stream.is_finished or stream.is_starved or is_behind):
                 continue
-            if stream.unread > self._credit:
+            leaving.append(stream)
+            del self._running[stream]
+            if is_behind and not stream.is_finished:
                 self._resting.append(stream)
-            else:
+            elif stream.is_starved:
                 self._starved[stream] = None
         return leaving

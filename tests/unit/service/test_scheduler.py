@@ -215,6 +215,26 @@ def test_a_row_that_is_fed_before_its_reader_is_back_runs_when_it_is() -> None:
     assert scheduler.choose() == [row]
 
 
+def test_a_reader_that_catches_up_while_it_is_looked_at_leaves_no_stream_behind() -> None:
+    class Hasty(Stream):
+        looks = 0
+
+        @property
+        def unread(self) -> int:
+            self.looks += 1
+            return 100 if self.looks == 1 else 0
+
+    scheduler, generation = make_scheduler(), Generation(np.zeros(1, np.int64), 1000)
+    stream = Hasty(
+        generation, generation.prompt, Reader(), lane="", vocabulary_size=26, session=None, seed=0, arrived=0.0
+    )
+    scheduler.add(stream)
+    scheduler.choose()
+
+    assert scheduler.settle([stream]) == [stream]
+    assert scheduler.choose() == [stream]
+
+
 def test_a_row_that_ends_with_nothing_left_is_over_at_once() -> None:
     row = make_reading(0)
     row.end()
