@@ -10,8 +10,8 @@ import click
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from unrolled_service.bundle import Bundle, load_bundle
 from unrolled_service.errors import BundleError, KeyFileError
+from unrolled_service.models.bundle import Bundle, load_bundle
 from unrolled_service.server import Server
 from unrolled_service.settings import Settings
 

@@ -21,9 +21,9 @@ from prometheus_client import (
 
 from unrolled_service.engine import Engine
 from unrolled_service.errors import REASONS
-from unrolled_service.finish import Finish, FinishReason
-from unrolled_service.lane import STAGES, Lane
-from unrolled_service.slice import Slice
+from unrolled_service.lanes.lane import STAGES, Lane
+from unrolled_service.rows.finish import Finish, FinishReason
+from unrolled_service.rows.slice import Slice
 from unrolled_service.tally import Tally
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a creation time beside every counter is noise in the text format

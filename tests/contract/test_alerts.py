@@ -10,8 +10,8 @@ import pytest
 from tests.support.alphabet import write_bundle
 from tests.support.prometheus import read_rules
 from unrolled_service import metrics
-from unrolled_service.bundle import load_bundle
-from unrolled_service.golden import RunDiffers
+from unrolled_service.models.bundle import load_bundle
+from unrolled_service.models.golden import RunDiffers
 from unrolled_service.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -13,8 +13,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from tests.support.redis import RedisServer, running_redis
 from tests.support.stores import open_stores
 from unrolled_service.errors import PositionMismatch, SessionMoved, SessionNotFound, UnrolledError
-from unrolled_service.redis_store import RedisStore
-from unrolled_service.store import Claim, Leased
+from unrolled_service.storage.redis_store import RedisStore
+from unrolled_service.storage.store import Claim, Leased
 
 LONG_S = 600.0
 KEY = "unrolled:{s}"

@@ -18,7 +18,7 @@ from google.rpc.status_pb2 import Status
 
 from unrolled_service.errors import InvalidField, UnrolledError
 from unrolled_service.metrics import Metrics
-from unrolled_service.status import defect_status, refusal_status
+from unrolled_service.rpc.status import defect_status, refusal_status
 
 _log = logging.getLogger(__name__)
 _CODES = {code.value[0]: code for code in grpc.StatusCode}

@@ -5,9 +5,9 @@ from typing import Any, cast
 
 import grpc
 
+from unrolled_service.bridge.outbox import Parcel
 from unrolled_service.errors import ReaderStalled
-from unrolled_service.finish import Finish
-from unrolled_service.outbox import Parcel
+from unrolled_service.rows.finish import Finish
 from unrolled_service.rpc.claim import Claim
 
 Pieces = Callable[[Parcel], Iterable[tuple[Parcel, Any]]]

@@ -3,7 +3,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from unrolled_service.arena import Arena, StateSpec, initial_state
+from unrolled_service.graphs.state import StateSpec, initial_state
+from unrolled_service.sessions.arena import Arena
 
 CAPACITY = 5
 SIZE = 7

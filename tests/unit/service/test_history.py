@@ -7,7 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from unrolled_service.history import ORIGIN, Checkpoint, Format, History
+from unrolled_service.sessions.history import ORIGIN, Checkpoint, Format, History
 
 SIZE = 5
 FORM = Format(SIZE)

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.alphabet import write_bundle
-from unrolled_service.bundle import load_bundle
 from unrolled_service.engine import Engine
 from unrolled_service.metrics import BUNDLE_FAILURES, Metrics
+from unrolled_service.models.bundle import load_bundle
 from unrolled_service.settings import Settings
 
 

@@ -9,9 +9,9 @@ from onnx import helper, numpy_helper
 
 from tests.support.alphabet import plain_uniform
 from unrolled_export import reference
-from unrolled_service.draws import draw_constants, draw_uniform
-from unrolled_service.nodes import FLOAT, INT64, Nodes, value
-from unrolled_service.sampling import Sampling
+from unrolled_service.graphs.draws import draw_constants, draw_uniform
+from unrolled_service.graphs.nodes import FLOAT, INT64, Nodes, value
+from unrolled_service.graphs.sampling import Sampling
 
 SEEDS = st.integers(0, 2**64 - 1)
 POSITIONS = st.integers(0, 2**40)

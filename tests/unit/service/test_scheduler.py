@@ -1,10 +1,10 @@
 import numpy as np
 
 from tests.support.loop import Reader
-from unrolled_service.generation import Generation
-from unrolled_service.scheduler import Scheduler
-from unrolled_service.slice import Samples, Slice
-from unrolled_service.stream import Stream
+from unrolled_service.lanes.scheduler import Scheduler
+from unrolled_service.rows.generation import Generation
+from unrolled_service.rows.slice import Samples, Slice
+from unrolled_service.rows.stream import Stream
 
 
 def make_scheduler(**options: float) -> Scheduler:

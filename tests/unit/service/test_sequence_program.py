@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from unrolled_service.arena import StateSpec
-from unrolled_service.runtime import ProgramError
-from unrolled_service.sequence_program import SequenceBatch, SequenceOutcome, SequenceProgram
+from unrolled_service.graphs.runtime import ProgramError
+from unrolled_service.graphs.sequence_program import SequenceBatch, SequenceOutcome, SequenceProgram
+from unrolled_service.graphs.state import StateSpec
 
 F, H, V = 3, 5, 7
 Floats = NDArray[np.float32]

@@ -13,10 +13,10 @@ from hypothesis.extra.numpy import arrays
 
 from tests.support.snapshots import EXAMPLE, FIXTURE, HOST, KEYS, OWNER, check, decode, facts, read_inner, sign
 from unrolled.v1.snapshot_pb2 import SignedSnapshot, Snapshot
-from unrolled_service.envelope import MAX_BYTES
 from unrolled_service.errors import SnapshotInvalid, SnapshotMismatch
-from unrolled_service.keys import Key, Keys
-from unrolled_service.snapshot import MAX_PENDING, Content, Host, encode, open_snapshot
+from unrolled_service.snapshots.envelope import MAX_BYTES
+from unrolled_service.snapshots.keys import Key, Keys
+from unrolled_service.snapshots.snapshot import MAX_PENDING, Content, Host, encode, open_snapshot
 
 DATA = encode(EXAMPLE, KEYS)
 SIZE = HOST.vocabulary_size
