@@ -53,8 +53,10 @@ def late(alert: str, metric: str, bound: str) -> list[Case]:
         case("half are late", "0+50x400", 70, BOTH),
         case("1 of 10 is late", "0+90x400", 70, TICKET),
         case("1 of 20 is late", "0+95x400", 390, QUIET),
-        case("many were late, some minutes ago", "0+50x60 3000+100x340", 67, TICKET),
+        case("many were late, some minutes ago; 1 of 20 is", "0+50x60 3000+95x340", 67, TICKET),
         case("many were late, an hour ago", "0+50x60 3000+100x340", 100, QUIET),
+        case("half are late, for some minutes", "0+100x362 36200+50x40", 375, QUIET),
+        case("1 of 10 was late for hours, 1 of 25 is", "0+90x300 27000+96x100", 340, QUIET),
         case("nothing happens", "5x400", 70, QUIET, count="5x400"),
     ]
 
