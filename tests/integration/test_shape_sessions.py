@@ -523,7 +523,10 @@ class ShapeMachine(RuleBasedStateMachine):
         if known is None:
             return None
         session = self.engine.session(known.id)
-        if known.call and known.call.row.is_closed:
+        if (call := known.call) and call.row.is_closed:
+            call.reader.read()
+            assert call.reader.finish  # nobody but its caller ends a call that has not said so
+            self.take_in(known, call)
             self.end_call(known)
         self.check_floor(known, session.history.start)
         return self.known.get(known.id)

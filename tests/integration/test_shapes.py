@@ -43,7 +43,7 @@ SAMPLINGS: tuple[dict[str, Any], ...] = (
 )
 CLEAR = 1e-4
 
-few = settings(max_examples=25, deadline=None)
+few = settings(max_examples=25)
 most_steps = st.integers(1, 64)
 seeds = st.integers(0, 2**32 - 1)
 
@@ -133,7 +133,7 @@ def test_vectors_are_drawn_as_the_cell_draws_them(
     assert (finish.prompt_tokens, finish.generated_tokens, finish.position) == (len(fed), count, len(fed) + count)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     prompt=st.text(TARGETS[1:], max_size=30),
     count=st.integers(1, 100),
@@ -303,6 +303,21 @@ def test_a_defect_keeps_no_end_from_a_caller(shapes: Shapes, monkeypatch: pytest
 
     assert ended.finish.reason is FinishReason.END
     assert broken.error is caught.value
+
+
+@pytest.mark.parametrize(("kind", "count"), [("tagger", 3), ("tagger", 0), ("classifier", 0)])
+def test_an_end_is_told_though_its_session_is_looked_up_at_that_moment(shapes: Shapes, kind: str, count: int) -> None:
+    engine, reader = make_engine(shapes.bundle(kind)), Reader()
+    session = engine.create_session("", seed=None, ttl_s=None)
+    row = engine.submit_reading("", Reading(draw_inputs(kind, count, 0), READERS[kind], session.id), reader)
+    run(engine)
+
+    engine.end(row)
+    assert engine.session(session.id).row is row
+    run(engine)
+
+    assert reader.finish.reason is FinishReason.END
+    assert engine.session(session.id).row is None
 
 
 def test_a_call_that_waits_for_inputs_keeps_no_batch_in_memory(shapes: Shapes) -> None:
