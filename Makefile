@@ -1,4 +1,5 @@
-# Verbs: demo test check serve bench proto docs lock sbom clean help. `make demo` and `make test` set up .venv on first use.
+# Verbs: demo test check serve bench bundles proto dashboards docs lock sbom clean help. `make demo` and `make test` set up
+# .venv on first use.
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
@@ -9,7 +10,7 @@ LOCK := $(BIN)/uv pip compile --quiet --generate-hashes --custom-compile-command
 .DEFAULT_GOAL := help
 
 help:  ## list the verbs
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  \033[1mmake %-6s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  \033[1mmake %-10s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(BIN)/python:
 	$(PYTHON) -m venv .venv
@@ -38,8 +39,14 @@ check: .venv/.dev  ## lint, format, type and security checks
 bench: .venv/.dev  ## measure against roofs of the same run
 	@$(BIN)/python -m bench
 
+bundles: .venv/.dev  ## train the small shipped bundles again
+	@$(BIN)/python examples/bundles.py
+
 proto: .venv/.dev  ## regenerate the checked-in stubs
 	@$(BIN)/python tests/support/stubs.py
+
+dashboards: .venv/.dev  ## write the dashboards of deploy/grafana
+	@$(BIN)/python -m deploy.grafana
 
 docs: .venv/.dev  ## write the tables of settings in the documents
 	@$(BIN)/python -m tests.support.settings_table
@@ -56,4 +63,4 @@ sbom: .venv/.dev  ## write build/sbom.json, what the image is made of
 clean:  ## remove what was built
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help demo serve test check bench proto docs lock sbom clean
+.PHONY: help demo serve test check bench bundles proto dashboards docs lock sbom clean

@@ -20,7 +20,7 @@ from bench.row import Cell, Row, Windows, measure_row
 from bench.scenarios import SESSIONS, measure_crowd, measure_idle, measure_many, measure_single_characters
 from bench.targets import compare
 from tests.support.server import running_server
-from unrolled_service.bundle import load_bundle
+from unrolled_service.models.bundle import load_bundle
 
 OUTPUT = Path("build/bench.json")
 _REFERENCE = Shape(2, 256)

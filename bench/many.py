@@ -13,10 +13,10 @@ import numpy as np
 import psutil
 
 from bench.cells import Shape, make_bundle
-from unrolled_service.bundle import load_bundle
-from unrolled_service.delivery import Delivery
 from unrolled_service.engine import Engine
-from unrolled_service.generation import Generation
+from unrolled_service.models.bundle import load_bundle
+from unrolled_service.rows.delivery import Delivery
+from unrolled_service.rows.generation import Generation
 from unrolled_service.settings import Settings
 
 _SHAPE = Shape(2, 256)

@@ -11,12 +11,12 @@ import onnxruntime
 from bench.cells import VOCABULARY, Shape
 from bench.load import LENGTH
 from bench.stock import make_stock_cell
-from unrolled_service.bundle import Bundle
-from unrolled_service.delivery import Delivery
 from unrolled_service.engine import Engine
-from unrolled_service.generation import Generation
-from unrolled_service.program import NOT_FORCED, Batch, Program
-from unrolled_service.row import Row
+from unrolled_service.graphs.program import NOT_FORCED, Batch, Program
+from unrolled_service.models.bundle import Bundle
+from unrolled_service.rows.delivery import Delivery
+from unrolled_service.rows.generation import Generation
+from unrolled_service.rows.row import Row
 from unrolled_service.settings import Settings
 
 STEPS = 16

@@ -10,7 +10,7 @@ from bench.load import LENGTH, Plan
 from bench.processes import run_load
 from bench.roofs import Pace, engine_loop, program_loop
 from tests.support.server import ServerProcess
-from unrolled_service.bundle import Bundle
+from unrolled_service.models.bundle import Bundle
 
 ENGINE_ROWS = 64
 _OPEN_LOOP_SHARE = 0.7

@@ -13,7 +13,7 @@ from bench.roofs import program_loop
 from bench.row import Windows, run_null_load
 from bench.sessions import open_sessions
 from tests.support.server import ServerProcess, running_server
-from unrolled_service.bundle import Bundle
+from unrolled_service.models.bundle import Bundle
 
 RUNNING = 64
 IDLE_SESSIONS = 10_000

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 
 @dataclass(frozen=True)
@@ -124,8 +123,10 @@ class MinLstmCell(nn.Module):
     def forward(self, projected: Tensor, hidden: Tensor) -> tuple[Tensor, ...]:
         """Return `(h',)`, each f32 `[B, H]`."""
         forget, enter, candidate = torch.split(projected, self.size, dim=1)
-        # i / (f + i), without a division by two gates that are both shut
-        share = torch.sigmoid(functional.softplus(-forget) - functional.softplus(-enter))
+        # i / (f + i), both parts scaled by the smallest of e^f, e^i and 1, as both gates may be shut
+        least = torch.minimum(forget, enter).clamp(max=0.0)
+        one, opposite, own = (_small_exp(exponent) for exponent in (least, least - forget, least - enter))
+        share = (one + opposite) / (2 * one + opposite + own)
         return (hidden + share * (_positive(candidate) - hidden),)
 
 
@@ -142,6 +143,15 @@ CELLS: dict[str, type[CellModule]] = {
 def _positive(candidate: Tensor) -> Tensor:
     """Map any number to a positive one, smoothly: `x + 0.5` above 0, `sigmoid(x)` below."""
     return torch.where(candidate >= 0, candidate + 0.5, torch.sigmoid(candidate))
+
+
+def _small_exp(exponent: Tensor) -> Tensor:
+    """Compute `e^x` of numbers up to 0, to 1e-7.
+
+    From sigmoids: runtimes round Exp and Softplus otherwise at the end of an array than within, so that a row's result
+    would depend on where it stands.
+    """
+    return torch.sigmoid(exponent) / torch.sigmoid(-exponent)
 
 
 def _stored(tensor: Tensor) -> nn.Parameter:

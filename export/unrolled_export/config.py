@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 
 CellKind = Literal["rnn", "gru", "lstm", "mingru", "minlstm"]
 CELL_KINDS: tuple[CellKind, ...] = get_args(CellKind)
+OptimiserKind = Literal["adamw", "muon"]
 Precision = Literal["fp32", "bf16"]
 
 
@@ -48,10 +49,12 @@ class TrainingConfig:
         streams: contiguous pieces of the text read side by side.
         chunk: time steps between two updates; gradients do not cross its border.
         epochs: passes over the training part.
+        optimiser: what updates the recurrent layers' matrices; all else is AdamW's.
         learning_rate: peak of the schedule.
         weight_decay: decoupled decay of the matrices, not of biases.
         clip: largest norm of the gradient.
         average: decay of the averaged weights; 0 is off.
+        patience: epochs without a better loss after which it stops; 0 is never.
         validation: share of the text held out at its end; 0 is none.
         precision: arithmetic of the forward pass, already resolved.
         seed: start of every random draw.
@@ -61,10 +64,12 @@ class TrainingConfig:
     streams: int = 64
     chunk: int = 100
     epochs: int = 10
+    optimiser: OptimiserKind = "adamw"
     learning_rate: float = 2e-3
     weight_decay: float = 0.01
     clip: float = 1.0
     average: float = 0.0
+    patience: int = 0
     validation: float = 0.1
     precision: Precision = "fp32"
     seed: int = 1

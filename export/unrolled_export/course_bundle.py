@@ -38,9 +38,17 @@ On {dataset}, none of which was trained on. Training: {rounds} rounds; made by
 
 
 def publish_course(
-    course: Course, folder: Path, output: Path, *, name: str, description: str, licence: str, force: bool
+    course: Course,
+    folder: Path,
+    output: Path,
+    *,
+    name: str,
+    description: str,
+    licence: str,
+    force: bool,
+    kept: int = KEPT_EXAMPLES,
 ) -> Manifest:
-    """Write the bundle of what a recipe gave in `folder`.
+    """Write the bundle of what a recipe gave in `folder`, with the first `kept` held-out items, at least 1.
 
     Raises:
         CellError: the exported graphs differ from what was trained.
@@ -79,7 +87,7 @@ def publish_course(
     return export_shape(
         lesson.model.steps(),
         manifest,
-        _shorten(lesson.examples),
+        _shorten(lesson.examples, kept),
         name=name,
         output=output,
         oracles={"the model as it was trained": read_with(lesson.model)},
@@ -106,10 +114,10 @@ def read_with(model: Pupil) -> FeedReading:
     return read
 
 
-def _shorten(examples: Examples) -> Examples:
-    """Keep the first hundred, fewer where they are long: a bundle is small."""
+def _shorten(examples: Examples, count: int) -> Examples:
+    """Keep the first `count`, fewer where they are long: a bundle is small."""
     kept = Examples(dataset=examples.dataset, examples=examples.examples[:1])
-    for example in examples.examples[1:KEPT_EXAMPLES]:
+    for example in examples.examples[1:count]:
         if kept.ByteSize() + example.ByteSize() > KEPT_BYTES:
             break
         kept.examples.append(example)

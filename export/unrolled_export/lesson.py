@@ -6,6 +6,8 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+import torch
 from torch import nn
 
 from unrolled.v1.bundle_pb2 import Examples, Figure, Manifest, State
@@ -15,7 +17,8 @@ from unrolled_export.fitting import Fitted, FittingConfig, Round
 from unrolled_export.grading import grade
 from unrolled_export.player import Player
 
-Pictures = Callable[[Player, Sequence[Round]], Mapping[str, bytes]]
+Rounds = Mapping[str, Sequence[Round]]
+"""What every round gave, of the lesson itself (its recipe's name) and of its companions."""
 
 
 class Pupil(Fitted):
@@ -36,6 +39,7 @@ class Settings:
         hidden: units of a layer.
         rounds: most rounds of updates.
         chunk: steps that a gradient goes back; 0 is the whole sequence.
+        patience: rounds without a better validation loss after which it stops; 0 is never.
     """
 
     seed: int = 1
@@ -43,6 +47,7 @@ class Settings:
     hidden: int | None = None
     rounds: int | None = None
     chunk: int = 0
+    patience: int = 0
 
     def model(self, cell: CellKind, hidden: int, layers: int = 1, **more: float) -> ModelConfig:
         """Describe the recurrent layers, with the recipe's defaults."""
@@ -50,7 +55,8 @@ class Settings:
 
     def fitting(self, rounds: int, **more: float) -> FittingConfig:
         """Describe the training, with the recipe's defaults."""
-        return FittingConfig(rounds=self.rounds or rounds, chunk=self.chunk, seed=self.seed, **more)  # type: ignore[arg-type]
+        told = {"rounds": self.rounds or rounds, "chunk": self.chunk, "patience": self.patience, "seed": self.seed}
+        return FittingConfig(**told, **more)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -60,11 +66,12 @@ class Lesson:
     Attributes:
         model: what is trained, with its first weights.
         manifest: what it is, without name and evaluation.
-        draw: gives a training batch of so many sequences.
+        draw: gives a training batch of so many sequences, by torch's global generator.
         validation: what decides which round is best; not trained on.
         examples: held-out items; neither trained on nor looked at before the end.
         fitting: how it is trained.
-        measure: measures the exported graphs.
+        companions: makes, by name, what is trained after it to compare with it or to judge it.
+        measure: measures the exported graphs, with the trained companions.
         pictures: draws what goes beside the bundle, by file name.
     """
 
@@ -74,10 +81,16 @@ class Lesson:
     validation: Batch
     examples: Examples
     fitting: FittingConfig
-    measure: Callable[[Player, Examples], Sequence[Figure]] = field(
-        default=lambda player, examples: [grade(player, examples)]
+    companions: Mapping[str, Callable[[], Lesson]] = field(default_factory=dict)
+    measure: Callable[[Player, Examples, Mapping[str, Lesson]], Sequence[Figure]] = field(
+        default=lambda player, examples, _companions: [grade(player, examples)]
     )
-    pictures: Pictures = field(default=lambda _player, _rounds: {})
+    pictures: Callable[[Player, Rounds], Mapping[str, bytes]] = field(default=lambda _player, _rounds: {})
+
+
+def draw_generator() -> np.random.Generator:
+    """Make a generator for data in NumPy, seeded by torch's global one."""
+    return np.random.default_rng(int(torch.randint(2**63 - 1, ())))
 
 
 def describe_states(config: ModelConfig) -> list[State]:

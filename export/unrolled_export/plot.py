@@ -11,9 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
+from PIL import Image
 
 from unrolled_export.curve import Curve
 
+COLOURS = 64
 TRAIN, VALIDATION, INK = "#8fa3bf", "#d1495b", "#333333"
 
 
@@ -101,9 +103,12 @@ def _begin(title: str) -> tuple[Figure, Axes]:
 
 
 def _to_png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
+    """Render with a palette: a fourth of the size, and plots have few colours."""
+    whole, small = io.BytesIO(), io.BytesIO()
+    figure.savefig(whole, format="png")
+    image = Image.open(whole).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+    image.save(small, "png", optimize=True)
+    return small.getvalue()
 
 
 def _to_bits(nats: ArrayLike) -> NDArray[np.float64]:

@@ -84,7 +84,7 @@ class Run:
         trainer = self.trainer
         epoch_started = time.monotonic()
         first_chunk = trainer.progress.chunk
-        while not trainer.is_done:
+        while not self._is_done:
             started = time.monotonic()
             loss = trainer.advance()
             now = time.monotonic()
@@ -101,6 +101,13 @@ class Run:
                 self._save()
             interruption.check()
         return self._measure(interruption, reporter)
+
+    @property
+    def _is_done(self) -> bool:
+        """Tell whether there is no epoch to come: all are read, or it stops early."""
+        best, patience = self.curve.best, self.trainer.config.patience
+        is_hopeless = best is not None and 0 < patience <= self.trainer.progress.epoch - best.epoch
+        return self.trainer.is_done or is_hopeless
 
     def _finish_epoch(self, reporter: Reporter, chars_per_s: float) -> None:
         trainer = self.trainer
@@ -119,7 +126,7 @@ class Run:
         if is_best:
             self._pending = self._describe(row, measured)
         reporter.on_epoch(row, is_best)
-        if trainer.is_done or time.monotonic() - self._saved_at >= SHORTEST_PAUSE_S:
+        if self._is_done or time.monotonic() - self._saved_at >= SHORTEST_PAUSE_S:
             self._draw()
             self._save()
 

@@ -26,8 +26,8 @@ from unrolled_export.config import ModelConfig, TrainingConfig
 from unrolled_export.corpus import Corpus
 from unrolled_export.errors import TrainingError
 from unrolled_export.evaluation import Evaluation, evaluate
-from unrolled_export.fitting import make_optimiser
 from unrolled_export.model import CharacterModel
+from unrolled_export.optimiser import make_optimiser
 from unrolled_export.schedule import learning_rate
 from unrolled_export.streams import Streams
 
@@ -66,7 +66,7 @@ class Trainer:
             name=corpus.name,
         )
         self.model = CharacterModel(model, len(corpus.vocabulary))
-        self.optimiser = make_optimiser(self.model, training.learning_rate, training.weight_decay)
+        self.optimiser = make_optimiser(self.model, training.weight_decay, training.optimiser, training.precision)
         self.average = WeightAverage(self.model, training.average) if training.average else None
         self.progress = Progress()
         self.state = self.model.zero_state(training.streams)
@@ -111,7 +111,7 @@ class Trainer:
             self.state = self.model.zero_state(self.config.streams)
         inputs, targets = self.streams.read(progress.chunk, progress.offset)
         self.model.train()
-        self.optimiser.zero_grad(set_to_none=True)
+        self.optimiser.zero_grad()
         value, after = backpropagate(self.model, Batch(inputs, targets), self.state, precision=self.config.precision)
         if not math.isfinite(value):
             raise TrainingError(f"the loss is {value} at update {self.step}: try a lower --learning-rate or --clip")
@@ -143,8 +143,6 @@ class Trainer:
 
     def _update(self) -> None:
         nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.rate
-        self.optimiser.step()
+        self.optimiser.step(self.rate)
         if self.average is not None:
             self.average.update(self.model)

@@ -15,7 +15,7 @@ from unrolled_export.bptt import Batch
 from unrolled_export.config import ModelConfig
 from unrolled_export.ensemble import Ensemble
 from unrolled_export.fitting import FittingConfig
-from unrolled_export.lesson import Lesson, describe_states
+from unrolled_export.lesson import Lesson, describe_states, draw_generator
 from unrolled_export.model import SequenceModel
 from unrolled_export.vocabulary import Vocabulary
 
@@ -50,9 +50,9 @@ def teach_pairs(
     source, target = Vocabulary(letters[0]), Vocabulary(END + letters[1])
     apart = dict(_draw_different(make, held_out + VALIDATION, np.random.default_rng([fitting.seed, 1])))
     kept = list(apart.items())
-    generator = np.random.default_rng([fitting.seed, 2])
 
     def draw(size: int) -> Batch:
+        generator = draw_generator()
         pairs: list[Pair] = []
         while len(pairs) < size:
             pair = make(generator)

@@ -12,14 +12,14 @@ import click
 from pydantic.fields import FieldInfo
 from rich.console import Console
 
-from unrolled_service.bundle import Bundle, load_bundle
 from unrolled_service.configuration import FILE_VARIABLE, Configuration, ConfigurationError, read_configuration
 from unrolled_service.configuration_page import tabulate, write_toml
 from unrolled_service.errors import BundleError, KeyFileError
-from unrolled_service.logs import start_logging
+from unrolled_service.models.bundle import Bundle, load_bundle
 from unrolled_service.server import Server
 from unrolled_service.settings import GROUPS, Settings
-from unrolled_service.traces import TracesMissing
+from unrolled_service.telemetry.logs import start_logging
+from unrolled_service.telemetry.traces import TracesMissing
 
 _METAVARS = MappingProxyType({int: "INT", float: "FLOAT", str: "TEXT", Path: "FILE"})
 _log = logging.getLogger(__name__)

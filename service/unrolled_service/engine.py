@@ -10,11 +10,6 @@ from itertools import count
 import numpy as np
 from numpy.typing import NDArray
 
-from unrolled_service import abilities
-from unrolled_service.arena import Floats
-from unrolled_service.bundle import Bundle
-from unrolled_service.delivery import Delivery, Sink
-from unrolled_service.drawing import Drawing
 from unrolled_service.errors import (
     Draining,
     InvalidField,
@@ -23,22 +18,27 @@ from unrolled_service.errors import (
     QueueFull,
     SessionBusy,
 )
-from unrolled_service.generation import Generation
-from unrolled_service.lane import Lane
-from unrolled_service.program import Program
-from unrolled_service.reading import Reading, ReadingRow
+from unrolled_service.graphs.program import Program
+from unrolled_service.graphs.state import Floats
+from unrolled_service.lanes.lane import Lane
+from unrolled_service.lanes.sequence_lane import SequenceLane
+from unrolled_service.lanes.text_lane import TextLane
+from unrolled_service.models import abilities
+from unrolled_service.models.bundle import Bundle
 from unrolled_service.registry import Origin, Registry, check_position
-from unrolled_service.row import Row
-from unrolled_service.scoring import ScoreRow, Scoring
-from unrolled_service.sequence_lane import SequenceLane
-from unrolled_service.sequence_row import Inputs
-from unrolled_service.session import Session, make_seed
+from unrolled_service.rows.delivery import Delivery, Sink
+from unrolled_service.rows.drawing import Drawing
+from unrolled_service.rows.generation import Generation
+from unrolled_service.rows.reading import Reading, ReadingRow
+from unrolled_service.rows.row import Row
+from unrolled_service.rows.scoring import ScoreRow, Scoring
+from unrolled_service.rows.sequence_row import Inputs
+from unrolled_service.rows.slice import Slice
+from unrolled_service.rows.source import Source
+from unrolled_service.rows.stream import Stream
+from unrolled_service.sessions.session import Session, make_seed
 from unrolled_service.settings import Settings
-from unrolled_service.slice import Slice
-from unrolled_service.snapshot import Content
-from unrolled_service.source import Source
-from unrolled_service.stream import Stream
-from unrolled_service.text_lane import TextLane
+from unrolled_service.snapshots.snapshot import Content
 
 _RETRY_AFTER_S = 1.0
 
@@ -139,7 +139,8 @@ class Engine:
         position = session.position if session else 0
         fed = _behind_start(lane.bundle, position, generation.prompt)
         if not position and not len(fed):
-            raise InvalidField("prompt", "must not be empty at position 0: there is nothing to continue")
+            field = "prompt" if abilities.gives_tokens(lane.bundle) else "prompt_vectors"
+            raise InvalidField(field, "must not be empty at position 0: there is nothing to continue")
         first = _first_state(lane.bundle, position, generation.condition)
         row = self._make_row(lane, generation, fed, sink, session, arrived)
         lane.admit(row, first)

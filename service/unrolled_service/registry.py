@@ -20,11 +20,11 @@ from unrolled_service.errors import (
     SessionEvicted,
     SlotsExhausted,
 )
-from unrolled_service.history import ORIGIN, Checkpoint, History
-from unrolled_service.lane import Lane
-from unrolled_service.session import Session, SessionInfo, SessionTable, make_seed, make_session_id
+from unrolled_service.lanes.lane import Lane
+from unrolled_service.sessions.history import ORIGIN, Checkpoint, History
+from unrolled_service.sessions.session import Session, SessionInfo, SessionTable, make_seed, make_session_id
 from unrolled_service.settings import Settings
-from unrolled_service.snapshot import Content
+from unrolled_service.snapshots.snapshot import Content
 
 _RETRY_AFTER_S = 1.0
 

@@ -23,14 +23,12 @@ from unrolled.v1.generation_pb2_grpc import add_GenerationServiceServicer_to_ser
 from unrolled.v1.model_pb2_grpc import add_ModelServiceServicer_to_server
 from unrolled.v1.sequence_pb2_grpc import add_SequenceServiceServicer_to_server
 from unrolled.v1.session_pb2_grpc import add_SessionServiceServicer_to_server
-from unrolled_service.access import Access
-from unrolled_service.bundle import Bundle
-from unrolled_service.custody import Custody
+from unrolled_service.bridge.workers import Workers
 from unrolled_service.errors import Draining
 from unrolled_service.http import OperatorServer
-from unrolled_service.keys import Keys
 from unrolled_service.metrics import Metrics
-from unrolled_service.redis_store import RedisStore
+from unrolled_service.models.bundle import Bundle
+from unrolled_service.rows.slice import Slice
 from unrolled_service.rpc.claim import Claims
 from unrolled_service.rpc.generation import GenerationService
 from unrolled_service.rpc.guard import Guard
@@ -38,9 +36,11 @@ from unrolled_service.rpc.model import ModelService
 from unrolled_service.rpc.sequence import SequenceService
 from unrolled_service.rpc.session import SessionService
 from unrolled_service.settings import Settings, split_address
-from unrolled_service.slice import Slice
-from unrolled_service.traces import Traces
-from unrolled_service.workers import Workers
+from unrolled_service.snapshots.keys import Keys
+from unrolled_service.storage.custody import Custody
+from unrolled_service.storage.redis_store import RedisStore
+from unrolled_service.telemetry.access import Access
+from unrolled_service.telemetry.traces import Traces
 
 _SERVICES = [
     file.DESCRIPTOR.services_by_name[name].full_name

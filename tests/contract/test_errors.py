@@ -9,7 +9,7 @@ from unrolled.v1.error_pb2 import ErrorReason, grpc_code
 from unrolled_client import errors as client
 from unrolled_client.wire.status import error_of
 from unrolled_service import errors as service
-from unrolled_service.status import code_of, defect_status, refusal_status
+from unrolled_service.rpc.status import code_of, defect_status, refusal_status
 
 PREFIX = "ERROR_REASON_"
 VALUES = {value.name.removeprefix(PREFIX): value for value in ErrorReason.DESCRIPTOR.values if value.number}

@@ -13,7 +13,7 @@ from torch.nn import functional
 from unrolled_export.bptt import Batch, Reduction, backpropagate
 from unrolled_export.config import CELL_KINDS, CellKind, ModelConfig
 from unrolled_export.ensemble import Ensemble
-from unrolled_export.fitting import FittingConfig, fit
+from unrolled_export.fitting import Fitter, FittingConfig, validate
 from unrolled_export.model import SequenceModel
 from unrolled_export.recurrence import Carried
 
@@ -153,13 +153,18 @@ def test_fitting_keeps_the_best_and_stops_early() -> None:
     def train(**told: float) -> tuple[list[int], list[bool], Tensor]:
         torch.manual_seed(3)
         model = Ensemble(_model("gru"))
-        config = FittingConfig(rounds=6, updates=5, batch=8, learning_rate=0.02, **told)  # type: ignore[arg-type]
-        rounds = list(fit(model, _copying, _copying(32), config))
-        return [each.number for each in rounds], [each.is_best for each in rounds], next(model.parameters()).detach()
+        config = FittingConfig(**{"rounds": 6, "updates": 5, "batch": 8, "learning_rate": 0.02, **told})  # type: ignore[arg-type]
+        fitter = Fitter(model, _copying, _copying(32), config)
+        while not fitter.is_done:
+            fitter.advance()
+        fitter.keep_best()
+        assert validate(model, fitter._validation) == min(each.validation for each in fitter.rounds)
+        numbers, best = [each.number for each in fitter.rounds], [each.is_best for each in fitter.rounds]
+        return numbers, best, next(model.parameters()).detach()
 
     numbers, best, weights = train()
     assert numbers == [1, 2, 3, 4, 5, 6]
     assert best[0]
     assert torch.equal(weights, train()[2])
     assert train(enough=99.0)[0] == [1]
-    assert len(train(patience=1, clip=1e-12)[0]) <= 6
+    assert train(patience=2, learning_rate=1e-30)[1] == [True, False, False]

@@ -98,7 +98,7 @@ def test_trained_cell_stays_near_fp32(verse_bundle: Path) -> None:
     tokens = np.array([vocabulary.index(letter) for letter in VERSE[-600:]], np.int64)[:, None]
     wanted, given = fp32.read(tokens), int8.read(tokens)
     assert 0 < np.abs(given - wanted).max() < 1
-    assert (given.argmax(-1) == wanted.argmax(-1)).mean() > 0.98
+    assert (given.argmax(-1) == wanted.argmax(-1)).mean() > 0.93
 
 
 @pytest.mark.parametrize("layers", [1, 3])
@@ -111,11 +111,11 @@ def test_every_kind_of_cell_is_quantised(kind: CellKind, layers: int) -> None:
     assert (quantised.graph.input, quantised.graph.output) == (cell.graph.input, cell.graph.output)
     counts = Counter(node.op_type for node in quantised.graph.node)
     merged = 0 if kind == "gru" else layers - 1
-    assert counts["Gemm"] == 1
-    assert counts["MatMulInteger"] == counts["Cast"] == 2 * layers - 1 - merged
+    assert counts["Gemm"] == 0
+    assert counts["MatMulInteger"] == counts["Cast"] == 2 * layers - merged
     assert counts["Concat"] == merged
-    # Each h once, and each new h that feeds a layer above it.
-    assert counts["QuantizeLinear"] == 2 * layers - 1
+    # Each h once, and each new h, which feeds the layer above it or the decoder.
+    assert counts["QuantizeLinear"] == 2 * layers
     tokens = np.random.default_rng(1).integers(0, V, (20, 5))
     wanted, given = (Cell(to_bytes(each), states).read(tokens) for each in (cell, quantised))
     assert np.abs(given - wanted).max() < 0.05

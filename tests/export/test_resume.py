@@ -6,13 +6,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from click.testing import Result
 
 from unrolled_export.checkpoint import read_tensors
-from unrolled_export.config import CELL_KINDS, CellKind, ModelConfig, TrainingConfig
+from unrolled_export.config import CELL_KINDS, CellKind, ModelConfig, OptimiserKind, TrainingConfig
 from unrolled_export.corpus import Corpus, read_text
 from unrolled_export.curve import CurveRow
 from unrolled_export.interruption import Interrupted, Interruption
@@ -41,7 +43,8 @@ class Silence:
 
 def _run(folder: Path, text: Path, cell: CellKind, *, resume: bool = False) -> Run:
     model = ModelConfig(cell=cell, hidden=12, embedding=5, dropout=0.2, weight_dropout=0.2, input_dropout=0.1)
-    training = TrainingConfig(streams=4, chunk=25, epochs=3, average=0.9)
+    optimiser: OptimiserKind = "muon" if cell in {"lstm", "mingru"} else "adamw"
+    training = TrainingConfig(streams=4, chunk=25, epochs=3, average=0.9, optimiser=optimiser)
     run = Run(folder, Trainer(model, training, Corpus.of(read_text(text), text.name, 0.1)), "train", 1e9)
     run.open(resume=resume)
     return run
@@ -110,6 +113,15 @@ def test_killed_process_resumes_to_the_same_weights(text_file: Path, tmp_path: P
     whole, resumed = start("whole"), start("killed", "--resume")
     assert (whole.wait(), resumed.wait()) == (0, 0)
     _assert_same_weights(tmp_path / "whole", tmp_path / "killed")
+
+
+def test_run_stops_after_its_patience(text_file: Path, tmp_path: Path, invoke_train: Callable[..., Result]) -> None:
+    small = ("--hidden", "8", "--streams", "2", "--chunk", "20", "--precision", "fp32")
+    words = (text_file, "-o", tmp_path / "run", *small, "--learning-rate", "1e-30", "--epochs", "9", "--patience", "2")
+    for more in ((), ("--resume",)):
+        assert invoke_train(*words, *more).exit_code == 0
+        assert len((tmp_path / "run" / "curve.csv").read_text().splitlines()) == 1 + 3
+    assert read_trained(tmp_path / "run" / FILE_NAME).epoch == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -112,6 +112,14 @@ def test_bundle_says_what_it_is(shaped: dict[str, Path]) -> None:
     assert not one.states
 
 
+def test_bundle_has_as_many_examples_as_asked_for(shaped: dict[str, Path], tmp_path: Path) -> None:
+    run = shaped["tagger"].parent / "runs" / "tagger"
+    assert _invoke(export, run, "-o", tmp_path / "few", "--examples", "3").exit_code == 0
+    few, many = (parse_examples((path / "examples.json").read_bytes()) for path in (tmp_path / "few", shaped["tagger"]))
+    assert list(few.examples) == list(many.examples)[:3]
+    assert verify_bundle(tmp_path / "few").is_ok
+
+
 def test_exported_bytes_are_the_same_every_time(shaped: dict[str, Path], tmp_path: Path) -> None:
     bundle = shaped["circles-quadrants"]
     again = tmp_path / "circles-quadrants"

@@ -3,7 +3,14 @@ from pathlib import Path
 import pytest
 
 from tests.support.alphabet import write_bundle
-from unrolled_service.bundle import Bundle, load_bundle
+from tests.support.reference import Shapes
+from unrolled_service.models.bundle import Bundle, load_bundle
+
+
+@pytest.fixture(scope="session")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> Shapes:
+    """A bundle of every shape, and what it must answer."""
+    return Shapes(tmp_path_factory.mktemp("shapes"))
 
 
 @pytest.fixture(scope="session")

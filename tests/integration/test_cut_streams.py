@@ -13,10 +13,10 @@ from tests.integration.test_engine import make_engine
 from tests.support.alphabet import CERTAIN, greedy_text
 from tests.support.loop import Reader, begin, generate, run_slice
 from tests.support.paper import continue_history
-from unrolled_service.bundle import Bundle
 from unrolled_service.engine import Engine
-from unrolled_service.sampling import Sampling
-from unrolled_service.session import Session
+from unrolled_service.graphs.sampling import Sampling
+from unrolled_service.models.bundle import Bundle
+from unrolled_service.sessions.session import Session
 
 CUTS = 1000
 PENALIZED = Sampling(temperature=0.0, frequency_penalty=8.0, presence_penalty=0.5, repetition_penalty=2.0)

@@ -6,7 +6,6 @@ import pytest
 
 from tests.support.alphabet import greedy_text, sampled_tokens
 from tests.support.loop import Clock, Reader, begin, generate, run, run_slice
-from unrolled_service.bundle import Bundle
 from unrolled_service.engine import Engine, SliceFailed
 from unrolled_service.errors import (
     Draining,
@@ -20,10 +19,11 @@ from unrolled_service.errors import (
     SessionNotFound,
     SlotsExhausted,
 )
-from unrolled_service.finish import FinishReason
-from unrolled_service.sampling import Sampling
+from unrolled_service.graphs.sampling import Sampling
+from unrolled_service.models.bundle import Bundle
+from unrolled_service.rows.finish import FinishReason
+from unrolled_service.rows.stream import Stream
 from unrolled_service.settings import Settings
-from unrolled_service.stream import Stream
 
 
 def make_engine(*bundles: Bundle, clock: Clock | None = None, **settings: object) -> Engine:

@@ -26,7 +26,7 @@ from unrolled.v1.session_pb2 import (
     ListSessionsRequest,
 )
 from unrolled.v1.session_pb2_grpc import SessionServiceStub
-from unrolled_service.bundle import Bundle
+from unrolled_service.models.bundle import Bundle
 
 TESTS = Path(__file__).resolve().parents[1]
 ELSEWHERE = {
@@ -62,6 +62,10 @@ ELSEWHERE = {
     ),
     "DRAINING": ("integration/test_server.py", "test_a_drain_ends_what_outlasts_the_grace_time"),
     "INTERNAL": ("integration/test_server.py", "test_a_defect_shows_an_id_and_nothing_else"),
+    "TASK_MISMATCH": (
+        "integration/test_sequence_errors.py",
+        "test_a_method_that_a_bundle_is_not_for_names_the_one_that_is",
+    ),
 }
 NAN, INF = float("nan"), float("inf")
 

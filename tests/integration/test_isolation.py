@@ -9,11 +9,11 @@ import pytest
 from tests.integration.test_engine import make_engine
 from tests.support.loop import Reader, begin, generate, run, run_slice
 from tests.support.lstm import LETTERS, write_lstm_bundle
-from unrolled_service.bundle import Bundle, load_bundle
 from unrolled_service.engine import Engine
-from unrolled_service.row import Row
-from unrolled_service.sampling import Sampling
-from unrolled_service.scoring import Scoring
+from unrolled_service.graphs.sampling import Sampling
+from unrolled_service.models.bundle import Bundle, load_bundle
+from unrolled_service.rows.row import Row
+from unrolled_service.rows.scoring import Scoring
 
 GENERATIONS = 10_000
 MIXES: tuple[dict[str, Any], ...] = (

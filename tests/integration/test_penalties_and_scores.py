@@ -9,10 +9,10 @@ from tests.integration.test_engine import make_engine
 from tests.support.loop import Reader, begin, generate, run
 from tests.support.serving import serving
 from unrolled_client import Client
-from unrolled_service.bundle import Bundle
-from unrolled_service.delivery import Described
-from unrolled_service.sampling import Sampling
-from unrolled_service.scoring import Score, Scoring
+from unrolled_service.graphs.sampling import Sampling
+from unrolled_service.models.bundle import Bundle
+from unrolled_service.rows.delivery import Described
+from unrolled_service.rows.scoring import Score, Scoring
 
 PENALIZED = Sampling(repetition_penalty=1.3, presence_penalty=0.4, frequency_penalty=0.7, logit_bias=((3, 1.5),))
 

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from tests.support.lstm import LETTERS, write_lstm_bundle
-from unrolled_service.arena import StateSpec
-from unrolled_service.fusion import fuse_products
-from unrolled_service.parting import part_gates
-from unrolled_service.program import NOT_FORCED, Batch, Program
+from unrolled_service.graphs.fusion import fuse_products
+from unrolled_service.graphs.parting import part_gates
+from unrolled_service.graphs.program import NOT_FORCED, Batch, Program
+from unrolled_service.graphs.state import StateSpec
 
 HIDDEN, ROWS, STEPS = 32, 5, 40
 SPECS = [StateSpec(name, f"new_{name}", (HIDDEN,)) for name in ("h0", "c0", "h1", "c1")]

@@ -17,8 +17,8 @@ from unrolled.v1.generation_pb2 import GenerateRequest
 from unrolled.v1.generation_pb2_grpc import GenerationServiceStub
 from unrolled_client import AsyncClient, Client
 from unrolled_client.errors import Draining, InternalError, ReaderStalled
-from unrolled_service.bundle import Bundle
-from unrolled_service.program import Program
+from unrolled_service.graphs.program import Program
+from unrolled_service.models.bundle import Bundle
 from unrolled_service.server import Server
 
 _LIMIT_S = 20

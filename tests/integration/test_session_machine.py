@@ -14,7 +14,6 @@ from tests.support.alphabet import write_bundle
 from tests.support.loop import Clock, Reader, begin, generate, run_slice
 from tests.support.paper import continue_history, find_stop, is_clear
 from tests.support.snapshots import KEYS
-from unrolled_service.bundle import Bundle, load_bundle
 from unrolled_service.engine import Engine
 from unrolled_service.errors import (
     InvalidField,
@@ -28,12 +27,13 @@ from unrolled_service.errors import (
     SlotsExhausted,
     UnrolledError,
 )
-from unrolled_service.lane import Lane
-from unrolled_service.row import Row
-from unrolled_service.sampling import Sampling
-from unrolled_service.session import Session, Tier
+from unrolled_service.graphs.sampling import Sampling
+from unrolled_service.lanes.lane import Lane
+from unrolled_service.models.bundle import Bundle, load_bundle
+from unrolled_service.rows.row import Row
+from unrolled_service.sessions.session import Session, Tier
 from unrolled_service.settings import Settings
-from unrolled_service.snapshot import encode, open_snapshot
+from unrolled_service.snapshots.snapshot import encode, open_snapshot
 
 LETTERS = "abcdefghijk"
 SIZE = len(LETTERS)

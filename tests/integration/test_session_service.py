@@ -21,7 +21,7 @@ from unrolled.v1.generation_pb2_grpc import GenerationServiceStub
 from unrolled.v1.session_pb2_grpc import SessionServiceStub
 from unrolled_client import AsyncClient, Client
 from unrolled_client.errors import Preempted
-from unrolled_service.bundle import Bundle
+from unrolled_service.models.bundle import Bundle
 from unrolled_service.server import Server
 
 HELLO = "hello"

@@ -23,9 +23,9 @@ from tests.support.serving import serving
 from unrolled.v1.generation_pb2 import GenerateRequest
 from unrolled.v1.generation_pb2_grpc import GenerationServiceStub
 from unrolled_client import Client
-from unrolled_service.bundle import Bundle
-from unrolled_service.program import Program
-from unrolled_service.traces import Traces, TracesMissing
+from unrolled_service.graphs.program import Program
+from unrolled_service.models.bundle import Bundle
+from unrolled_service.telemetry.traces import Traces, TracesMissing
 
 GENERATE = "unrolled.v1.GenerationService/Generate"
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"

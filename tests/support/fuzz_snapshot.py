@@ -11,7 +11,7 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["unrolled_service.envelope", "unrolled_service.snapshot"]):
+with atheris.instrument_imports(include=["unrolled_service.snapshots.envelope", "unrolled_service.snapshots.snapshot"]):
     from tests.support.snapshots import FIXTURE, check, read_inner
 
 

@@ -1,11 +1,14 @@
 """Drives an engine in a plain loop, with readers that read when they are told to."""
 
+from collections.abc import Sequence
 from typing import Any
 
-from unrolled_service.delivery import Delivery
 from unrolled_service.engine import Engine
-from unrolled_service.generation import Generation
-from unrolled_service.row import Row
+from unrolled_service.rows.delivery import Delivery, Item
+from unrolled_service.rows.generation import Generation
+from unrolled_service.rows.reading import Reading
+from unrolled_service.rows.row import Row
+from unrolled_service.rows.sequence_row import Inputs
 
 
 class Reader:
@@ -14,6 +17,7 @@ class Reader:
     def __init__(self, *, is_eager: bool = True) -> None:
         self.delivered = 0
         self.text = ""
+        self.items: list[Item] = []
         self.finish: Any = None
         self.error: Exception | None = None
         self.is_eager = is_eager
@@ -30,20 +34,30 @@ class Reader:
         taken, self._unread = self._unread[:count], self._unread[count:]
         for delivery in taken:
             self.text += delivery.text
-            self.delivered = delivery.position
+            self.items += delivery.items
+            if _size(delivery) or delivery.finish:
+                self.delivered = delivery.position
             self.finish = delivery.finish
             self.error = delivery.error
 
-    def hear(self, characters: int) -> None:
-        """Take so many characters, in the middle of a piece where they end there; a finish comes with the last."""
-        while self._unread and characters >= len(self._unread[0].text):
-            characters -= len(self._unread[0].text)
+    def hear(self, outputs: int) -> None:
+        """Take so many characters, or outputs that are none, in the middle of a piece where they end there.
+
+        A finish comes with the last.
+        """
+        while self._unread and outputs >= _size(self._unread[0]):
+            outputs -= _size(self._unread[0])
             self.read(1)
-        if self._unread and characters:
+        if self._unread and outputs:
             piece = self._unread[0]
-            self.text += piece.text[:characters]
-            self.delivered = piece.position - len(piece.text) + characters
-            self._unread[0] = piece._replace(text=piece.text[characters:])
+            self.text += piece.text[:outputs]
+            self.items += piece.items[:outputs]
+            self.delivered = piece.position - _size(piece) + outputs
+            self._unread[0] = piece._replace(text=piece.text[outputs:], items=piece.items[outputs:])
+
+
+def _size(piece: Delivery) -> int:
+    return len(piece.text or piece.items)
 
 
 class Clock:
@@ -93,4 +107,24 @@ def generate(engine: Engine, prompt: str, max_tokens: int, **options: object) ->
     stream, reader = begin(engine, prompt, max_tokens, **options)  # type: ignore[arg-type]
     run(engine)
     engine.close(stream)
+    return reader
+
+
+def read_sequence(
+    engine: Engine, pieces: Sequence[Inputs], *, is_stepwise: bool, model: str = "", slices: int = 1, **options: object
+) -> Reader:
+    """Run one reading to its end and close it; its inputs come in pieces, each so many slices after the one before.
+
+    The options are those of ``Reading``.
+    """
+    reader = Reader()
+    reading = Reading(pieces[0], is_stepwise, **options)  # type: ignore[arg-type]
+    row = engine.submit_reading(model, reading, reader)
+    for piece in pieces[1:]:
+        for _ in range(slices):
+            run_slice(engine)
+        engine.feed(row, piece)
+    engine.end(row)
+    run(engine)
+    engine.close(row)
     return reader

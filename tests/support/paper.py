@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 
 from tests.support.alphabet import plain_uniform
-from unrolled_service.sampling import Sampling
+from unrolled_service.graphs.sampling import Sampling
 
 _CLEARANCE = 1e-6
 

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from unrolled_service.bundle import Bundle
+from unrolled_service.models.bundle import Bundle
 from unrolled_service.server import Server
 from unrolled_service.settings import Settings
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from unrolled.v1.snapshot_pb2 import SignedSnapshot, Snapshot
-from unrolled_service.envelope import FORMAT, frame
 from unrolled_service.errors import SnapshotInvalid, SnapshotMismatch
-from unrolled_service.keys import Key, Keys
-from unrolled_service.snapshot import Content, Host, encode, open_snapshot
+from unrolled_service.snapshots.envelope import FORMAT, frame
+from unrolled_service.snapshots.keys import Key, Keys
+from unrolled_service.snapshots.snapshot import Content, Host, encode, open_snapshot
 
 FIXTURE = Path(__file__).resolve().parents[1] / "data" / "snapshot-v1.bin"
 OWNER = "ada"

@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
-from unrolled_service.gate import Gate
-from unrolled_service.redis_store import SCRIPTS, RedisStore
-from unrolled_service.scripts import OnOperation, Scripts
+from unrolled_service.storage.gate import Gate
+from unrolled_service.storage.redis_store import SCRIPTS, RedisStore
+from unrolled_service.storage.scripts import OnOperation, Scripts
 
 PATIENCE_S = 60.0
 _POLL_S = 0.01

@@ -3,9 +3,9 @@
 from typing import Any
 
 from tests.support.alphabet import LETTERS
-from unrolled_service.arena import Floats
 from unrolled_service.cli import serve
-from unrolled_service.program import Batch, Program
+from unrolled_service.graphs.program import Batch, Program
+from unrolled_service.graphs.state import Floats
 from unrolled_service.server import Server
 
 CANARY = "canary-/etc/passwd-hunter2"

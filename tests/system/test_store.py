@@ -17,9 +17,9 @@ from unrolled_service.errors import (
     SessionNotFound,
     UnrolledError,
 )
-from unrolled_service.redis_store import SCRIPTS, RedisStore
-from unrolled_service.scripts import Scripts
-from unrolled_service.store import MAX_SNAPSHOT_BYTES, Claim, Gone, Leased, SessionStore
+from unrolled_service.storage.redis_store import SCRIPTS, RedisStore
+from unrolled_service.storage.scripts import Scripts
+from unrolled_service.storage.store import MAX_SNAPSHOT_BYTES, Claim, Gone, Leased, SessionStore
 
 pytestmark = pytest.mark.program("redis-server")
 LONG_S = 600.0

@@ -13,8 +13,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from tests.support.redis import RedisServer, running_redis
 from tests.support.stores import open_stores
 from unrolled_service.errors import PositionMismatch, SessionMoved, SessionNotFound, UnrolledError
-from unrolled_service.redis_store import RedisStore
-from unrolled_service.store import Claim, Leased
+from unrolled_service.storage.redis_store import RedisStore
+from unrolled_service.storage.store import Claim, Leased
 
 LONG_S = 600.0
 KEY = "unrolled:{s}"
@@ -171,7 +171,5 @@ def test_ownership_is_what_the_model_says() -> None:
         machine = type("OwnershipHere", (Ownership,), {"redis": redis})
         run_state_machine_as_test(
             machine,
-            settings=settings(
-                max_examples=300, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-            ),
+            settings=settings(max_examples=300, stateful_step_count=30, suppress_health_check=[HealthCheck.too_slow]),
         )

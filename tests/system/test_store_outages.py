@@ -13,8 +13,8 @@ from tests.support.redis import RedisServer, running_redis
 from tests.support.server import wait_until
 from tests.support.stores import Clock, open_stores, try_until
 from unrolled_service.errors import SessionEvicted, SessionNotFound, StoreUnavailable
-from unrolled_service.redis_store import RedisStore
-from unrolled_service.store import Claim, Gone, SessionStore
+from unrolled_service.storage.redis_store import RedisStore
+from unrolled_service.storage.store import Claim, Gone, SessionStore
 
 pytestmark = pytest.mark.program("redis-server")
 OPERATIONS = Path(__file__).resolve().parents[2] / "docs" / "operations.md"

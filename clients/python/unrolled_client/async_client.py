@@ -4,25 +4,28 @@ import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from types import TracebackType
-from typing import Self, TypeVar, Unpack
+from typing import Self, TypeVar
 
 import grpc
 
 from unrolled_client.async_connection import AsyncConnection
+from unrolled_client.async_inference import AsyncInference
 from unrolled_client.async_session import AsyncSession
+from unrolled_client.async_steps import AsyncSteps
 from unrolled_client.async_stream import AsyncStream
 from unrolled_client.channel import DEFAULT_CALL_TIMEOUT_S, DEFAULT_RESUME, Metadata, Options
 from unrolled_client.draws import draw_key
 from unrolled_client.errors import NotFound, UnrolledError
-from unrolled_client.values import ModelInfo, ResumePolicy, Score, SessionInfo
+from unrolled_client.models import ModelInfo
+from unrolled_client.values import ResumePolicy, SessionInfo
 from unrolled_client.wire import requests, session_requests
-from unrolled_client.wire.calls import GenerateCall, UnaryCall
+from unrolled_client.wire.calls import StepCall, UnaryCall, WritingCall
 from unrolled_client.wire.whereabouts import Whereabouts
 
 Reply = TypeVar("Reply")
 
 
-class AsyncClient:
+class AsyncClient(AsyncInference):
     """A connection to a server, for one event loop; an asynchronous context manager that closes it.
 
     It may be made outside of the loop. It connects at the first call and again after a break, and pings the
@@ -50,26 +53,7 @@ class AsyncClient:
         resume: ResumePolicy | None = DEFAULT_RESUME,
     ) -> None:
         self._connection = AsyncConnection(target, credentials, metadata, options, call_timeout, resume)
-        self._streams: weakref.WeakSet[AsyncStream] = weakref.WeakSet()
-
-    def generate(self, prompt: str, *, max_tokens: int, **options: Unpack[requests.GenerateOptions]) -> AsyncStream:
-        """Feed the prompt to a fresh state and stream the text that follows.
-
-        The call begins at once; its errors come out of the stream.
-
-        Args:
-            prompt: text to feed first, at least one character.
-            max_tokens: how many tokens to generate at most, from 1.
-            options: model, sampling (or temperature, top_k, top_p, min_p, repetition_penalty,
-                presence_penalty, frequency_penalty, logit_bias), stop, seed, expected_position, logprobs, preempt,
-                resume and timeout in seconds; each None or left out takes the server's default. See
-                `wire.requests.GenerateOptions`.
-
-        Raises:
-            TypeError: an option is unknown or has the wrong type.
-            ValueError: a number does not fit its wire type.
-        """
-        return self._start(requests.generate(prompt, max_tokens=max_tokens, **options))
+        self._streams: weakref.WeakSet[AsyncStream | AsyncSteps] = weakref.WeakSet()
 
     @asynccontextmanager
     async def session(
@@ -180,29 +164,6 @@ class AsyncClient:
         )
         return AsyncSession(self, info.id, info.position)
 
-    async def score(
-        self,
-        text: str,
-        *,
-        model: str | None = None,
-        logprobs: int | None = None,
-        per_token: bool = False,
-        timeout: float | None = None,
-    ) -> Score:
-        """Say how likely the model finds a text.
-
-        Args:
-            text: at least two tokens; the first is given, the others are predicted.
-            model: name of the bundle; None for the only one served.
-            logprobs: how many of the most probable tokens to describe beside each one, at most 20; needs
-                per_token.
-            per_token: describe every token; the text may then have at most 8,192.
-            timeout: seconds that it may take; None waits: a long text takes a step of the model for each token.
-        """
-        return await self._run(
-            requests.score(text, model=model, logprobs=logprobs, per_token=per_token, timeout=timeout)
-        )
-
     async def models(self) -> tuple[ModelInfo, ...]:
         """Describe all served bundles."""
         return await self._run(requests.list_models())
@@ -226,10 +187,15 @@ class AsyncClient:
     ) -> None:
         await self.close()
 
-    def _start(self, call: GenerateCall, whereabouts: Whereabouts | None = None) -> AsyncStream:
+    def _start(self, call: WritingCall, whereabouts: Whereabouts | None = None) -> AsyncStream:
         stream = AsyncStream(self._connection, self._connection.plan(call, whereabouts))
         self._streams.add(stream)
         return stream
+
+    def _start_steps(self, call: StepCall, whereabouts: Whereabouts | None = None) -> AsyncSteps:
+        steps = AsyncSteps(self._connection, self._connection.plan_steps(call, whereabouts))
+        self._streams.add(steps)
+        return steps
 
     async def _run(self, call: UnaryCall[Reply]) -> Reply:
         return await self._connection.run(call)

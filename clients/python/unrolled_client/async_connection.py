@@ -9,9 +9,10 @@ import grpc
 from unrolled_client.channel import Metadata, Options, Stubs, merge_metadata, merge_options, resolve_target
 from unrolled_client.errors import Cancelled
 from unrolled_client.values import ResumePolicy
-from unrolled_client.wire.calls import GenerateCall, UnaryCall
+from unrolled_client.wire.calls import StepCall, UnaryCall, WritingCall
 from unrolled_client.wire.course import Course
 from unrolled_client.wire.patience import Patience
+from unrolled_client.wire.reading import Reading
 from unrolled_client.wire.status import error_of
 from unrolled_client.wire.steps import Pause, Step, perform_async, repeat
 from unrolled_client.wire.whereabouts import Whereabouts
@@ -39,22 +40,35 @@ class AsyncConnection:
         self._resume = resume
         self._is_closed = False
 
-    def plan(self, call: GenerateCall, whereabouts: Whereabouts | None) -> Course:
-        """Plan a generation under this connection's policy; it begins with `start`."""
+    def plan(self, call: WritingCall, whereabouts: Whereabouts | None) -> Course:
+        """Plan what a model writes under this connection's policy; it begins with `start`."""
         return Course.under(self._resume, call, whereabouts, self._call_timeout)
 
-    def start(self, call: GenerateCall) -> Any:
+    def plan_steps(self, call: StepCall, whereabouts: Whereabouts | None) -> Reading:
+        """Plan a call with an answer to each input under this connection's policy; it begins with `step`."""
+        return Reading(call, self._patience(call.timeout), whereabouts)
+
+    def start(self, call: WritingCall) -> Any:
         """Begin a stream and return the gRPC call."""
-        self._check_open()
         metadata = merge_metadata(self._metadata, call.session_id)
-        return self._stubs.generation.Generate(call.request, timeout=call.timeout, metadata=metadata)
+        return self._method(*call.method)(call.request, timeout=call.timeout, metadata=metadata)
+
+    def step(self, call: StepCall) -> Any:
+        """Begin a call with an answer to each input and return the gRPC call."""
+        metadata = merge_metadata(self._metadata, call.session_id)
+        running = self._method("sequences", "Step")(aiter(call.feed), timeout=call.timeout, metadata=metadata)
+        call.feed.attach(running.cancel)
+        return running
 
     def ask(self, call: UnaryCall[Any]) -> Any:
         """Begin a call with one reply and return it, to be awaited."""
-        self._check_open()
-        method = getattr(getattr(self._stubs, call.service), call.method)
         timeout = call.timeout if call.has_own_timeout else self._call_timeout
-        return method(call.request, timeout=timeout, metadata=merge_metadata(self._metadata, call.session_id))
+        metadata = merge_metadata(self._metadata, call.session_id)
+        request = call.request if call.feed is None else aiter(call.feed)
+        running = self._method(call.service, call.method)(request, timeout=timeout, metadata=metadata)
+        if call.feed is not None:
+            call.feed.attach(running.cancel)
+        return running
 
     async def run(self, call: UnaryCall[Reply]) -> Reply:
         """Make a call, under this connection's policy more than once, and return its result.
@@ -63,8 +77,7 @@ class AsyncConnection:
             UnrolledError: the last attempt failed.
         """
         timeout_s = call.timeout if call.has_own_timeout else self._call_timeout
-        patience = None if self._resume is None else Patience(self._resume, timeout_s)
-        return await perform_async(repeat(call, patience), self._take_step)
+        return await perform_async(repeat(call, self._patience(timeout_s)), self._take_step)
 
     async def close(self) -> None:
         """Close the channel."""
@@ -77,6 +90,13 @@ class AsyncConnection:
                 return await asyncio.sleep(step.seconds)
             case UnaryCall():
                 return await outcome_of(self.ask(step), step)
+
+    def _patience(self, timeout_s: float | None) -> Patience | None:
+        return None if self._resume is None else Patience(self._resume, timeout_s)
+
+    def _method(self, service: str, method: str) -> Any:
+        self._check_open()
+        return getattr(getattr(self._stubs, service), method)
 
     def _check_open(self) -> None:
         if self._is_closed:
@@ -99,8 +119,19 @@ async def outcome_of(running: Any, call: UnaryCall[Reply]) -> Reply:
 
     Raises:
         UnrolledError: the call failed.
+        Exception: what went wrong with its inputs, as it is.
     """
     try:
         return call.parse(await running)
+    except asyncio.CancelledError:
+        if call.feed is not None and not is_task_cancelled():
+            call.feed.check()
+        raise
     except grpc.RpcError as failure:
         raise error_of(failure) from None
+
+
+def is_task_cancelled() -> bool:
+    """Tell whether the running task is being cancelled, and not only a call that it waits for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import grpc
 
-from unrolled_client.async_connection import AsyncConnection, outcome_of
+from unrolled_client.async_connection import AsyncConnection, is_task_cancelled, outcome_of
 from unrolled_client.errors import UnrolledError
 from unrolled_client.received import Received
 from unrolled_client.values import Chunk
@@ -96,7 +96,7 @@ class AsyncStream(Received):
         except asyncio.CancelledError:
             # It stands for a cancelled task, and for a call closed here, alone or with its client.
             self.cancel()
-            if _is_task_cancelled():
+            if is_task_cancelled():
                 raise
         self._transcript.check()
         return None
@@ -132,8 +132,3 @@ class AsyncStream(Received):
                 return None
             case UnaryCall():
                 return await outcome_of(self._follow(self._connection.ask(step)), step)
-
-
-def _is_task_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0

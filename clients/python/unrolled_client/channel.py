@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from unrolled.v1 import generation_pb2_grpc, model_pb2_grpc, session_pb2_grpc
+from unrolled.v1 import generation_pb2_grpc, model_pb2_grpc, sequence_pb2_grpc, session_pb2_grpc
 from unrolled_client.values import ResumePolicy
 
 DEFAULT_TARGET = "127.0.0.1:50051"
@@ -38,6 +38,7 @@ class Stubs:
     """The service's methods on one channel, synchronous or asynchronous."""
 
     generation: Any
+    sequences: Any
     sessions: Any
     models: Any
 
@@ -46,6 +47,7 @@ class Stubs:
         """Return the stubs that call through a channel."""
         return cls(
             generation=generation_pb2_grpc.GenerationServiceStub(channel),
+            sequences=sequence_pb2_grpc.SequenceServiceStub(channel),
             sessions=session_pb2_grpc.SessionServiceStub(channel),
             models=model_pb2_grpc.ModelServiceStub(channel),
         )

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import TracebackType
-from typing import Self, TypeVar, Unpack
+from typing import Self, TypeVar
 
 import grpc
 
@@ -11,17 +11,20 @@ from unrolled_client.channel import DEFAULT_CALL_TIMEOUT_S, DEFAULT_RESUME, Meta
 from unrolled_client.connection import Connection
 from unrolled_client.draws import draw_key
 from unrolled_client.errors import NotFound, UnrolledError
+from unrolled_client.inference import Inference
+from unrolled_client.models import ModelInfo
 from unrolled_client.session import Session
+from unrolled_client.steps import Steps
 from unrolled_client.stream import Stream
-from unrolled_client.values import ModelInfo, ResumePolicy, Score, SessionInfo
+from unrolled_client.values import ResumePolicy, SessionInfo
 from unrolled_client.wire import requests, session_requests
-from unrolled_client.wire.calls import GenerateCall, UnaryCall
+from unrolled_client.wire.calls import StepCall, UnaryCall, WritingCall
 from unrolled_client.wire.whereabouts import Whereabouts
 
 Reply = TypeVar("Reply")
 
 
-class Client:
+class Client(Inference):
     """A connection to a server. Any thread may use it; a context manager that closes it.
 
     It connects at the first call and again after a break, and pings the server every 30 s while a call runs.
@@ -48,25 +51,6 @@ class Client:
         resume: ResumePolicy | None = DEFAULT_RESUME,
     ) -> None:
         self._connection = Connection(target, credentials, metadata, options, call_timeout, resume)
-
-    def generate(self, prompt: str, *, max_tokens: int, **options: Unpack[requests.GenerateOptions]) -> Stream:
-        """Feed the prompt to a fresh state and stream the text that follows.
-
-        The call begins at once; its errors come out of the stream.
-
-        Args:
-            prompt: text to feed first, at least one character.
-            max_tokens: how many tokens to generate at most, from 1.
-            options: model, sampling (or temperature, top_k, top_p, min_p, repetition_penalty,
-                presence_penalty, frequency_penalty, logit_bias), stop, seed, expected_position, logprobs, preempt,
-                resume and timeout in seconds; each None or left out takes the server's default. See
-                `wire.requests.GenerateOptions`.
-
-        Raises:
-            TypeError: an option is unknown or has the wrong type.
-            ValueError: a number does not fit its wire type.
-        """
-        return self._start(requests.generate(prompt, max_tokens=max_tokens, **options))
 
     @contextmanager
     def session(
@@ -171,27 +155,6 @@ class Client:
         )
         return Session(self, info.id, info.position)
 
-    def score(
-        self,
-        text: str,
-        *,
-        model: str | None = None,
-        logprobs: int | None = None,
-        per_token: bool = False,
-        timeout: float | None = None,
-    ) -> Score:
-        """Say how likely the model finds a text.
-
-        Args:
-            text: at least two tokens; the first is given, the others are predicted.
-            model: name of the bundle; None for the only one served.
-            logprobs: how many of the most probable tokens to describe beside each one, at most 20; needs
-                per_token.
-            per_token: describe every token; the text may then have at most 8,192.
-            timeout: seconds that it may take; None waits: a long text takes a step of the model for each token.
-        """
-        return self._run(requests.score(text, model=model, logprobs=logprobs, per_token=per_token, timeout=timeout))
-
     def models(self) -> tuple[ModelInfo, ...]:
         """Describe all served bundles."""
         return self._run(requests.list_models())
@@ -212,8 +175,11 @@ class Client:
     ) -> None:
         self.close()
 
-    def _start(self, call: GenerateCall, whereabouts: Whereabouts | None = None) -> Stream:
+    def _start(self, call: WritingCall, whereabouts: Whereabouts | None = None) -> Stream:
         return Stream(self._connection, self._connection.plan(call, whereabouts))
+
+    def _start_steps(self, call: StepCall, whereabouts: Whereabouts | None = None) -> Steps:
+        return Steps(self._connection, self._connection.plan_steps(call, whereabouts))
 
     def _run(self, call: UnaryCall[Reply]) -> Reply:
         return self._connection.run(call)

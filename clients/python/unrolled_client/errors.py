@@ -34,6 +34,7 @@ class UnrolledError(Exception):
         retry_after_s: seconds after which the server suggests to try again; None when it suggests nothing.
         error_id: opaque id of a defect, to quote to the server's operator; None for another cause.
         position: where the session is, in tokens; None where the server did not say.
+        method: the method that fits what the bundle does; None for another cause.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class UnrolledError(Exception):
         retry_after_s: float | None = None,
         error_id: str | None = None,
         position: int | None = None,
+        method: str | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -55,6 +57,7 @@ class UnrolledError(Exception):
         self.retry_after_s = retry_after_s
         self.error_id = error_id
         self.position = position
+        self.method = method
 
 
 class InvalidArgument(UnrolledError):
@@ -130,7 +133,7 @@ class ModelMismatch(FailedPrecondition):
 
 
 class TaskMismatch(FailedPrecondition):
-    """The bundle does something else than the method is for; the message names the method that fits."""
+    """The bundle does something else than the method is for; `method` names the one that fits."""
 
 
 class SnapshotMismatch(FailedPrecondition):

@@ -1,7 +1,8 @@
-"""What a stream shows of the text that it has received, waiting for nothing."""
+"""What a stream shows of what it has received, waiting for nothing."""
 
 from typing import Any
 
+from unrolled_client.answers import Vector
 from unrolled_client.values import Finish
 from unrolled_client.wire.course import Course
 
@@ -16,12 +17,22 @@ class Received:
 
     @property
     def text(self) -> str:
-        """Return the text received so far."""
+        """Return the text received so far; empty where the model writes vectors."""
         return self._transcript.text
 
     @property
+    def vectors(self) -> tuple[Vector, ...]:
+        """Return the vectors received so far; none where the model writes text."""
+        return self._transcript.vectors
+
+    @property
+    def activations(self) -> tuple[Vector, ...]:
+        """Return the activations received so far, one entry a token or vector; none where not asked for."""
+        return self._transcript.activations
+
+    @property
     def position(self) -> int | None:
-        """Return the position after the text received so far, in tokens; None before the first piece."""
+        """Return the position after what was received so far, in tokens or vectors; None before the first piece."""
         return self._transcript.position
 
     @property

@@ -6,12 +6,16 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar, Unpack
 
+from unrolled_client.answers import Classification, Watched
 from unrolled_client.draws import draw_key
 from unrolled_client.errors import SessionBusy
+from unrolled_client.steps import Steps
 from unrolled_client.stream import Stream
 from unrolled_client.values import SessionInfo
-from unrolled_client.wire import requests, session_requests
+from unrolled_client.wire import requests, sequence_requests, session_requests
 from unrolled_client.wire.calls import UnaryCall
+from unrolled_client.wire.feed import Given
+from unrolled_client.wire.options import GenerateOptions
 from unrolled_client.wire.whereabouts import Whereabouts
 
 if TYPE_CHECKING:
@@ -24,7 +28,7 @@ BUSY_DELAYS_S = tuple(0.01 * 2**n for n in range(8))
 
 
 class Session:
-    """A session of the server. Calls on it continue where the last one ended, one stream at a time.
+    """A session of the server. Calls on it continue where the last one ended, one at a time.
 
     As a context manager it closes its open stream at exit; the session itself lives on.
     """
@@ -33,7 +37,7 @@ class Session:
         self._client = client
         self._id = session_id
         self._whereabouts = Whereabouts(position)
-        self._stream: weakref.ref[Stream] | None = None
+        self._stream: weakref.ref[Stream | Steps] | None = None
 
     @property
     def id(self) -> str:
@@ -49,21 +53,88 @@ class Session:
         """
         return self._whereabouts.position
 
-    def generate(self, prompt: str = "", *, max_tokens: int, **options: Unpack[requests.GenerateOptions]) -> Stream:
-        """Feed the prompt and stream the text that follows.
+    def generate(
+        self, prompt: str = "", *, max_tokens: int | None = None, **options: Unpack[GenerateOptions]
+    ) -> Stream:
+        """Feed the prompt and stream what follows.
 
         The call begins at once. On a session that was opened by id it begins when it is first read, with a question
         about the session's position: without that, a stream that breaks before its first piece could not be resumed.
 
         Args:
             prompt: text to feed first; may be empty once the session is past position 0.
-            max_tokens: how many tokens to generate at most, from 1.
-            options: see `Client.generate`.
+            max_tokens: how many tokens or vectors to generate at most, from 1; None: the length that the bundle says.
+            options: see `Client.generate`; a condition is given at position 0 and not again.
         """
         call = requests.generate(prompt, max_tokens=max_tokens, session_id=self._id, **options)
         stream = self._client._start(call, self._whereabouts)
         self._stream = weakref.ref(stream)
         return stream
+
+    def step(
+        self,
+        inputs: Given,
+        *,
+        activations: Watched | None = None,
+        expected_position: int | None = None,
+        preempt: bool = False,
+        timeout: float | None = None,
+    ) -> Steps:
+        """Answer every input with one output, from where the session is on.
+
+        Args:
+            inputs: as of `Client.step`. Nothing is sent a second time.
+            activations: as of `Client.step`.
+            expected_position: position that the session must have; None: any.
+            preempt: stop a call that runs on it, in place of being refused.
+            timeout: seconds that the whole call may take; None waits.
+        """
+        steps = self._client._start_steps(
+            sequence_requests.step(
+                inputs,
+                activations=activations,
+                timeout=timeout,
+                session_id=self._id,
+                expected_position=expected_position,
+                preempt=preempt,
+            ),
+            self._whereabouts,
+        )
+        self._stream = weakref.ref(steps)
+        return steps
+
+    def classify(
+        self,
+        inputs: Given,
+        *,
+        activations: Watched | None = None,
+        expected_position: int | None = None,
+        preempt: bool = False,
+        timeout: float | None = None,
+    ) -> Classification:
+        """Read on and return the answer to everything that the session has read.
+
+        A call that fails leaves the session where it was, unless only its answer was lost: `info` tells.
+
+        Args:
+            inputs: as of `Client.classify`. Nothing is sent a second time.
+            activations: as of `Client.classify`.
+            expected_position: position that the session must have; None: any.
+            preempt: stop a call that runs on it, in place of being refused.
+            timeout: seconds that it may take; None waits.
+        """
+        call = sequence_requests.classify(
+            inputs,
+            activations=activations,
+            timeout=timeout,
+            session_id=self._id,
+            expected_position=expected_position,
+            preempt=preempt,
+        )
+        self._whereabouts.depart()
+        answer = self._client._run(call)
+        self._whereabouts.settle(answer.position)
+        return answer
 
     def info(self) -> SessionInfo:
         """Ask the server for the session as it is now.

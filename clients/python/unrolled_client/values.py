@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from math import inf
 
+from unrolled_client.answers import Vector
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -50,17 +52,26 @@ class TokenLogprobs:
 
 @dataclass(frozen=True)
 class Chunk:
-    """A piece of generated text.
+    """A piece of what is generated, to be appended to what came before.
 
     Attributes:
-        text: at least one character, to be appended to what came before.
-        position: tokens in the session's history once this text is taken.
+        text: at least one character; empty where vectors are generated.
+        position: tokens, or vectors, in the session's history once this is taken.
         logprobs: one entry a token of the text; empty when not asked for.
+        vectors: at least one vector; none where text is generated.
+        activations: one entry a token or vector, of the state that it came from; empty when not asked for.
     """
 
     text: str
     position: int
     logprobs: tuple[TokenLogprobs, ...] = ()
+    vectors: tuple[Vector, ...] = ()
+    activations: tuple[Vector, ...] = ()
+
+    @property
+    def count(self) -> int:
+        """Return how many tokens or vectors it carries."""
+        return len(self.text) + len(self.vectors)
 
 
 @dataclass(frozen=True)
@@ -68,11 +79,11 @@ class Finish:
     """How a generation ended.
 
     Attributes:
-        reason: "length" (max_tokens were generated) or "stop" (a stop text was met); a reason that only a
-            newer server knows is its number.
+        reason: "length" (max_tokens were generated), "stop" (a stop text was met) or "end" (the model ended it);
+            a reason that only a newer server knows is its number.
         stop: the stop text that was met; None for another reason.
-        prompt_tokens: tokens of the prompt.
-        generated_tokens: tokens generated and sent.
+        prompt_tokens: tokens, or vectors, that were fed: those of the prompt, of the source, and the bundle's start.
+        generated_tokens: tokens, or vectors, generated and sent.
         seed: the seed that was used, drawn by the server or not.
         position: tokens in the session's history, where a next call continues.
         start_position: tokens in the session's history before the call.
@@ -102,10 +113,11 @@ class Score:
 
     Attributes:
         logprob: sum of the natural log-probabilities of the predicted tokens.
-        tokens: tokens predicted: those of the text less one.
+        tokens: tokens predicted: those of the text less one; all of them where the bundle has a start token.
         nats_per_token: mean negative log-likelihood in nats.
         bits_per_token: the same in bits.
         logprobs: one entry a predicted token; empty when not asked for.
+        activations: one entry a predicted token, of the state that it was predicted from; empty when not asked for.
     """
 
     logprob: float
@@ -113,6 +125,7 @@ class Score:
     nats_per_token: float
     bits_per_token: float
     logprobs: tuple[TokenLogprobs, ...] = ()
+    activations: tuple[Vector, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -141,35 +154,6 @@ class SessionInfo:
     expire_time: datetime
     rewindable_from: int
     tier: str
-
-
-@dataclass(frozen=True)
-class ModelInfo:
-    """A served bundle.
-
-    Attributes:
-        name: name that calls use.
-        sha256: its identity, in lower-case hex.
-        description: one line for people.
-        cell: "rnn", "gru", "lstm" or a name of the author's.
-        layers: number of layers.
-        hidden_size: units of each layer.
-        embedding_size: size of the learned embedding; 0 for one-hot input.
-        parameters: trained numbers in the model.
-        vocabulary: the tokens that it reads and writes.
-        nats_per_char: mean negative log-likelihood on held-out text; None when unknown.
-    """
-
-    name: str
-    sha256: str
-    description: str
-    cell: str
-    layers: int
-    hidden_size: int
-    embedding_size: int
-    parameters: int
-    vocabulary: tuple[str, ...]
-    nats_per_char: float | None
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,12 @@ if TYPE_CHECKING:
     metavar="NATS",
     help="How much int8 may lose per character.  [default: 0.01]",
 )
+@click.option(
+    "--examples",
+    type=click.IntRange(1),
+    metavar="ITEMS",
+    help="Held-out items of a recipe to put in the bundle.  [default: 100, fewer where they are long]",
+)
 @click.option("--force", is_flag=True, help="Replace the bundle that is there.")
 def export(
     *,
@@ -54,6 +60,7 @@ def export(
     precision: Literal["fp32", "int8"],
     text: Path | None,
     accept_loss: float | None,
+    examples: int | None,
     force: bool,
 ) -> None:
     """Export CHECKPOINT, a run's folder or its best.pt, to a bundle.
@@ -69,7 +76,7 @@ def export(
     with failures_told():
         with console.status("exporting and comparing with PyTorch"):
             from unrolled_export.course import read_course  # noqa: PLC0415
-            from unrolled_export.course_bundle import publish_course  # noqa: PLC0415
+            from unrolled_export.course_bundle import KEPT_EXAMPLES, publish_course  # noqa: PLC0415
             from unrolled_export.publication import publish  # noqa: PLC0415
             from unrolled_export.variant import ACCEPTED_LOSS  # noqa: PLC0415
 
@@ -80,10 +87,19 @@ def export(
                     raise click.UsageError(f"--precision {precision} goes with models of text; this is {course.recipe}")
                 folder = checkpoint if checkpoint.is_dir() else checkpoint.parent
                 manifest = publish_course(
-                    course, folder, output, name=name, description=description, licence=licence, force=force
+                    course,
+                    folder,
+                    output,
+                    name=name,
+                    description=description,
+                    licence=licence,
+                    force=force,
+                    kept=KEPT_EXAMPLES if examples is None else examples,
                 )
                 _conclude(manifest, output)
                 return
+            if examples is not None:
+                raise click.UsageError("--examples goes with what a recipe made")
             manifest = publish(
                 checkpoint,
                 output,

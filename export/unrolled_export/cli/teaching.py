@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,11 +13,9 @@ from unrolled_export.cli.failure import failures_told
 from unrolled_export.recipes import RECIPES
 
 if TYPE_CHECKING:
-    from unrolled_export.fitting import Round
-    from unrolled_export.lesson import Settings
+    from unrolled_export.course_run import CourseRun
 
-
-TAKEN = {"what", "output", "seed", "cell", "hidden", "rounds", "chunk", "threads"}
+TAKEN = {"what", "output", "seed", "cell", "hidden", "rounds", "chunk", "patience", "threads", "resume"}
 
 
 @click.command()
@@ -38,7 +35,7 @@ def recipes() -> None:
 def teach(recipe: str, given: Mapping[str, Any], options: Mapping[str, Any], command: str) -> None:
     """Train a recipe on sequences and print what came out.
 
-    Ctrl-C and SIGTERM end it with 130 or 143, and leave nothing.
+    Ctrl-C and SIGTERM end it with 130 or 143; the same command with --resume continues after the last round.
 
     Args:
         recipe: its name.
@@ -54,41 +51,27 @@ def teach(recipe: str, given: Mapping[str, Any], options: Mapping[str, Any], com
     with failures_told():
         import torch  # noqa: PLC0415
 
+        from unrolled_export.course_run import CourseRun  # noqa: PLC0415
         from unrolled_export.lesson import Settings  # noqa: PLC0415
 
         if options["threads"] is not None:
             torch.set_num_threads(options["threads"])
-        told = {name: given[name] for name in ("cell", "hidden", "rounds", "chunk") if name in given}
-        settings = Settings(seed=options["seed"], **told)
-    _train(recipe, settings, options["output"], command)
+        told = {name: given[name] for name in ("cell", "hidden", "rounds", "chunk", "patience") if name in given}
+        run = CourseRun(recipe, Settings(seed=options["seed"], **told), options["output"], command)
+        run.open(resume=options["resume"])
+    _proceed(run, options["output"])
 
 
-def _train(recipe: str, settings: Settings, folder: Path, command: str) -> None:
-    from rich.console import Console  # noqa: PLC0415
-
-    from unrolled_export.course_run import train_course  # noqa: PLC0415
+def _proceed(run: CourseRun, folder: Path) -> None:
+    from unrolled_export.cli.teaching_console import TeachingConsole  # noqa: PLC0415
     from unrolled_export.interruption import Interrupted, Interruption  # noqa: PLC0415
 
-    console = Console(highlight=False)
-    console.print(f"[bold]{recipe}[/], {RECIPES[recipe].shape}: {RECIPES[recipe].about}")
-    started = time.monotonic()
-
-    def tell(each: Round) -> None:
-        mark = "   [green]best[/]" if each.is_best else ""
-        console.print(
-            f"round {each.number:>3}   training {each.training:.5f}   validation [bold]{each.validation:.5f}[/]"
-            f"   [dim]{time.monotonic() - started:,.0f} s[/]{mark}"
-        )
-
-    with failures_told():
+    with failures_told(), TeachingConsole() as console:
+        console.introduce(run, folder)
         try:
             with Interruption() as interruption:
-                course = train_course(recipe, settings, folder, command, tell, interruption.check)
+                course = run.proceed(interruption, console)
         except Interrupted as interrupted:
-            console.print(f"[yellow]{interrupted}[/]: nothing is kept")
+            console.say_goodbye(interrupted, folder)
             sys.exit(128 + interrupted.signal_number)
-    console.print()
-    for figure in course.figures:
-        console.print(f"held out: [bold]{figure.name} {figure.value:.4f}[/] over {figure.count:,}", soft_wrap=True)
-    console.print(f"to reach: {RECIPES[recipe].goal}   [dim]{time.monotonic() - started:,.0f} s in all[/]")
-    console.print(f"\nNext: [bold]unrolled export {folder} -o BUNDLE[/]", soft_wrap=True)
+        console.conclude(course, folder)

@@ -76,6 +76,7 @@ SHAKESPEARE: dict[str, Any] = {
     help="Steps that a gradient goes back.",
 )
 @click.option("--epochs", type=click.IntRange(1), default=10, show_default=True)
+@click.option("--optimiser", type=click.Choice(["adamw", "muon"]), default="adamw", show_default=True)
 @click.option(
     "--learning-rate",
     type=click.FloatRange(0, 10, min_open=True),
@@ -105,14 +106,21 @@ SHAKESPEARE: dict[str, Any] = {
 @click.option("--threads", type=click.IntRange(1, 1024), help="Processor threads.  [default: torch's choice]")
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=1, show_default=True)
 @click.option("--checkpoint-every", type=click.FloatRange(0), default=60.0, show_default=True, metavar="SECONDS")
+@click.option(
+    "--patience",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Stop after so many epochs, or rounds, without a better loss; 0 is never.",
+)
 @click.option("--rounds", type=click.IntRange(1), help="Most rounds of a recipe.  [default: the recipe's]")
 @click.option("--resume", is_flag=True, help="Continue the run in the folder, if there is one.")
 @click.pass_context
 def train(context: click.Context, /, **options: Any) -> None:
     """Train a character model on TEXTFILE, or what RECIPE says (`unrolled recipes` lists them).
 
-    Stopping the training on a text (Ctrl-C, SIGTERM, or worse) loses nothing but the time since the last
-    checkpoint: the same command with --resume continues to the same weights.
+    Stopping it (Ctrl-C, SIGTERM, or worse) loses nothing but the time since the last checkpoint, or a recipe's
+    last round: the same command with --resume continues to the same weights.
     """
     recipe = _take_recipe(context, options)
     if recipe and RECIPES[recipe].module:

@@ -7,7 +7,7 @@ Elman cell has no gates, and its gradient does not last that long.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -27,8 +27,7 @@ from unrolled.v1.bundle_pb2 import (
 from unrolled_export.bptt import Batch
 from unrolled_export.config import CellKind
 from unrolled_export.ensemble import Ensemble
-from unrolled_export.fitting import Round, fit
-from unrolled_export.lesson import Lesson, Settings, describe_states
+from unrolled_export.lesson import Lesson, Rounds, Settings, describe_states
 from unrolled_export.model import SequenceModel
 from unrolled_export.player import Player, to_series
 from unrolled_export.plot import draw_losses
@@ -45,7 +44,6 @@ def prepare(settings: Settings, length: int = LENGTH) -> Lesson:
     torch.manual_seed(settings.seed)
     cell = SequenceModel(config, 2, 1, reads_tokens=False)
     open_gates(cell.recurrence, config.cell, length)
-    training = torch.Generator().manual_seed(settings.seed)
     apart = torch.Generator().manual_seed(settings.seed + 1)
     examples = Examples(dataset=f"{HELD_OUT} series of {length} numbers")
     numbers, sums = draw_series(HELD_OUT, length, apart)
@@ -60,15 +58,18 @@ def prepare(settings: Settings, length: int = LENGTH) -> Lesson:
             input=Port(modality=MODALITY_VECTOR, width=2, names=["number", "mark"]),
             output=Port(modality=MODALITY_VECTOR, width=1, names=["sum"]),
         ),
-        lambda size: _to_batch(*draw_series(size, length, training)),
+        lambda size: _to_batch(*draw_series(size, length)),
         _to_batch(*draw_series(VALIDATION, length, apart)),
         examples,
         settings.fitting(40, updates=50, batch=64, learning_rate=5e-3, enough=0.002),
-        pictures=partial(compare, settings, config.cell, length),
+        companions={
+            other: partial(prepare, replace(settings, cell=other), length) for other in COMPARED if other != config.cell
+        },
+        pictures=partial(draw_cells, config.cell, length),
     )
 
 
-def draw_series(size: int, length: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def draw_series(size: int, length: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
     """Draw numbers from 0 to 1 and two marks, one in each half: f32 `[T, B, 2]`, and their sums f32 `[B]`."""
     numbers = torch.rand(length, size, generator=generator).round(decimals=3)
     marks = torch.zeros(length, size)
@@ -96,16 +97,11 @@ def open_gates(recurrence: Recurrence, cell: CellKind, length: int) -> None:
             parts[enter].copy_(-times)
 
 
-def compare(
-    settings: Settings, trained: CellKind, length: int, _player: Player, rounds: Sequence[Round]
-) -> Mapping[str, bytes]:
-    """Train the other cells with the same budget, and draw all in one plot."""
-    curves: dict[str, list[float]] = {trained: [each.validation for each in rounds]}
-    for cell in COMPARED:
-        if cell != trained:
-            other = prepare(replace(settings, cell=cell), length)
-            found = fit(other.model, other.draw, other.validation, other.fitting)
-            curves[cell] = [each.validation for each in found]
+def draw_cells(trained: CellKind, length: int, _player: Player, rounds: Rounds) -> Mapping[str, bytes]:
+    """Draw every cell's losses in one plot."""
+    curves: dict[str, list[float]] = {
+        name if name in COMPARED else trained: [each.validation for each in found] for name, found in rounds.items()
+    }
     marks = {"solved": SOLVED, "always 1": GUESSED}
     title = f"Adding two of {length} numbers"
     return {"cells.png": draw_losses(curves, title, "squared error on held-back series", marks)}

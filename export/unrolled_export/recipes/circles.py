@@ -31,7 +31,6 @@ def prepare(settings: Settings) -> Lesson:
     config = settings.model("gru", 128)
     torch.manual_seed(settings.seed)
     cell = SequenceModel(config, HALF * HALF, HALF * HALF, reads_tokens=False, is_share=True)
-    training = torch.Generator().manual_seed(settings.seed)
     apart = torch.Generator().manual_seed(settings.seed + 1)
     circles = draw_circles(HELD_OUT, apart)
     examples = Examples(dataset=f"{HELD_OUT} circles")
@@ -50,14 +49,14 @@ def prepare(settings: Settings) -> Lesson:
             condition=Condition(port=Port(modality=MODALITY_VECTOR, width=3, names=["across", "down", "radius"])),
             feedback=Feedback(length=QUADRANTS),
         ),
-        lambda size: _to_batch(draw_circles(size, training)),
+        lambda size: _to_batch(draw_circles(size)),
         _to_batch(draw_circles(VALIDATION, apart)),
         examples,
         settings.fitting(20, updates=100, batch=128, learning_rate=4e-3),
     )
 
 
-def draw_circles(size: int, generator: torch.Generator) -> Tensor:
+def draw_circles(size: int, generator: torch.Generator | None = None) -> Tensor:
     """Draw centres, -1 to 1 across and down with the picture at -1 to 1, and radii: f32 `[B, 3]`."""
     drawn = torch.rand(size, 3, generator=generator)
     return drawn * torch.tensor([1.2, 1.2, 0.4]) + torch.tensor([-0.6, -0.6, 0.25])

@@ -38,11 +38,11 @@ def read_digits() -> tuple[Digits, Digits, Digits]:
     return learn, Digits(every.images[:VALIDATION], every.labels[:VALIDATION]), _to_digits(test, wanted)
 
 
-def draw_noisy(digits: Digits, size: int, generator: torch.Generator, noise: float = 0.1) -> Digits:
+def draw_noisy(digits: Digits, size: int, noise: float = 0.1) -> Digits:
     """Draw images and add normal noise of a deviation of `noise`."""
-    chosen = torch.randint(len(digits.labels), (size,), generator=generator)
+    chosen = torch.randint(len(digits.labels), (size,))
     images = digits.images[chosen]
-    return Digits((images + noise * torch.randn(images.shape, generator=generator)).clamp(0, 1), digits.labels[chosen])
+    return Digits((images + noise * torch.randn(images.shape)).clamp(0, 1), digits.labels[chosen])
 
 
 def _to_digits(pixels: NDArray[np.float32], labels: NDArray[np.int64]) -> Digits:

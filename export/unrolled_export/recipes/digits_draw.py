@@ -7,7 +7,6 @@ Every picture is 8 rows of 8 characters, from blank to `@`, each row with a line
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 
 import numpy as np
 import torch
@@ -27,8 +26,7 @@ from unrolled.v1.bundle_pb2 import (
 )
 from unrolled_export.bptt import Batch
 from unrolled_export.ensemble import Ensemble
-from unrolled_export.fitting import Round, fit
-from unrolled_export.lesson import Lesson, Settings, describe_states
+from unrolled_export.lesson import Lesson, Rounds, Settings, describe_states
 from unrolled_export.model import SequenceModel
 from unrolled_export.player import Player
 from unrolled_export.plot import draw_sheet
@@ -42,6 +40,7 @@ VOCABULARY = INKS + "\n"
 LINE_END = len(INKS)
 LENGTH = SIDE * (SIDE + 1)
 TEMPERATURE, DRAWINGS, SHOWN = 0.6, 20, 6
+JUDGE = "digits-glimpses"
 
 
 def prepare(settings: Settings) -> Lesson:
@@ -50,7 +49,6 @@ def prepare(settings: Settings) -> Lesson:
     config = settings.model("lstm", 160, embedding=16, dropout=0.3)
     torch.manual_seed(settings.seed)
     cell = SequenceModel(config, len(VOCABULARY), len(VOCABULARY), reads_tokens=True)
-    generator = torch.Generator().manual_seed(settings.seed)
     examples = Examples(dataset="the first picture of each class in the held-out third")
     for label in range(len(NAMES)):
         tokens = to_tokens(held_out.images[held_out.labels == label][:1])[:, 0]
@@ -65,11 +63,12 @@ def prepare(settings: Settings) -> Lesson:
             condition=Condition(port=Port(modality=MODALITY_LABEL, width=len(NAMES), names=NAMES)),
             feedback=Feedback(start_token=LINE_END, length=LENGTH),
         ),
-        lambda size: _to_batch(draw_noisy(train, size, generator, 0.03)),
+        lambda size: _to_batch(draw_noisy(train, size, 0.03)),
         _to_batch(validation),
         examples,
         settings.fitting(20, updates=50, batch=64, learning_rate=5e-3, weight_decay=0.02),
-        measure=partial(recognise, settings),
+        companions={JUDGE: lambda: digits_glimpses.prepare(Settings(seed=settings.seed, rounds=settings.rounds))},
+        measure=recognise,
         pictures=show,
     )
 
@@ -98,20 +97,18 @@ def draw_digits(player: Player, count: int) -> Digits:
     return Digits(to_images(torch.stack(drawn, dim=1)), torch.tensor(labels))
 
 
-def recognise(settings: Settings, player: Player, _examples: Examples) -> Sequence[Figure]:
-    """Show what is drawn to a model of digits-glimpses, trained here with the same seed."""
-    lesson = digits_glimpses.prepare(Settings(seed=settings.seed, rounds=settings.rounds))
-    for _ in fit(lesson.model, lesson.draw, lesson.validation, lesson.fitting):
-        pass
+def recognise(player: Player, _examples: Examples, companions: Mapping[str, Lesson]) -> Sequence[Figure]:
+    """Show what is drawn to the model of digits-glimpses."""
+    judge = companions[JUDGE].model
     drawn = draw_digits(player, DRAWINGS)
     glimpses = look(drawn.images)
     with torch.no_grad():
-        answers, _ = lesson.model(glimpses, lesson.model.begin(Batch(glimpses, drawn.labels)))
+        answers, _ = judge(glimpses, judge.begin(Batch(glimpses, drawn.labels)))
     right = answers[-1].argmax(dim=1) == drawn.labels
     return [Figure(name="recognised", value=right.float().mean().item(), count=len(right))]
 
 
-def show(player: Player, _rounds: Sequence[Round]) -> Mapping[str, bytes]:
+def show(player: Player, _rounds: Rounds) -> Mapping[str, bytes]:
     """Draw a sheet of drawn digits, a column a class."""
     drawn = draw_digits(player, SHOWN)
     sheet = drawn.images.view(len(NAMES), SHOWN, SIDE, SIDE).transpose(0, 1).numpy()

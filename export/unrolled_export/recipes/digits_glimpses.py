@@ -31,7 +31,6 @@ def prepare(settings: Settings) -> Lesson:
     config = settings.model("gru", 96, dropout=0.3)
     torch.manual_seed(settings.seed)
     model = Ensemble(SequenceModel(config, PATCH * PATCH, len(NAMES), reads_tokens=False))
-    generator = torch.Generator().manual_seed(settings.seed)
     examples = Examples(dataset=DATASET)
     for glimpses, label in zip(look(held_out.images).unbind(1), held_out.labels.tolist(), strict=True):
         examples.examples.append(Example(inputs=to_series(glimpses.numpy()), wanted=Series(tokens=[label])))
@@ -43,7 +42,7 @@ def prepare(settings: Settings) -> Lesson:
             input=Port(modality=MODALITY_VECTOR, width=PATCH * PATCH),
             output=Port(modality=MODALITY_LABEL, width=len(NAMES), names=NAMES),
         ),
-        lambda size: _to_batch(draw_noisy(train, size, generator)),
+        lambda size: _to_batch(draw_noisy(train, size)),
         _to_batch(validation),
         examples,
         settings.fitting(40, updates=100, batch=64, learning_rate=4e-3, weight_decay=0.05),

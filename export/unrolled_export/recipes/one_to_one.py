@@ -41,7 +41,6 @@ def prepare(settings: Settings) -> Lesson:
     """Teach it."""
     train, validation, held_out = read_digits()
     torch.manual_seed(settings.seed)
-    generator = torch.Generator().manual_seed(settings.seed)
     examples = Examples(dataset=DATASET)
     for image, label in zip(held_out.images.flatten(1), held_out.labels.tolist(), strict=True):
         examples.examples.append(Example(inputs=to_series(image[None].numpy()), wanted=Series(tokens=[label])))
@@ -52,7 +51,7 @@ def prepare(settings: Settings) -> Lesson:
             input=Port(modality=MODALITY_VECTOR, width=SIDE * SIDE),
             output=Port(modality=MODALITY_LABEL, width=len(NAMES), names=NAMES),
         ),
-        lambda size: _to_batch(draw_noisy(train, size, generator)),
+        lambda size: _to_batch(draw_noisy(train, size)),
         _to_batch(validation),
         examples,
         settings.fitting(20, updates=100, batch=64, weight_decay=0.05),

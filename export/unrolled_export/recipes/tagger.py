@@ -11,7 +11,7 @@ import torch
 from unrolled.v1.bundle_pb2 import MODALITY_LABEL, TASK_TAG, Example, Examples, Manifest, Port, Series
 from unrolled_export.bptt import Batch
 from unrolled_export.ensemble import Ensemble
-from unrolled_export.lesson import Lesson, Settings, describe_states
+from unrolled_export.lesson import Lesson, Settings, describe_states, draw_generator
 from unrolled_export.model import SequenceModel
 from unrolled_export.vocabulary import Vocabulary
 
@@ -32,7 +32,7 @@ def prepare(settings: Settings) -> Lesson:
     config = settings.model("gru", 48)
     torch.manual_seed(settings.seed)
     model = Ensemble(SequenceModel(config, len(VOCABULARY), len(NAMES), reads_tokens=True))
-    training, apart = (np.random.default_rng([settings.seed, part]) for part in (1, 2))
+    apart = np.random.default_rng([settings.seed, 2])
     examples = Examples(dataset=f"{HELD_OUT} made-up lines")
     for text in (make_text(apart) for _ in range(HELD_OUT)):
         inputs = Series(tokens=VOCABULARY.encode(text))
@@ -45,11 +45,16 @@ def prepare(settings: Settings) -> Lesson:
             states=describe_states(config),
             output=Port(modality=MODALITY_LABEL, width=len(NAMES), names=NAMES),
         ),
-        lambda size: _to_batch([make_text(training) for _ in range(size)]),
+        _draw,
         _to_batch([make_text(apart) for _ in range(VALIDATION)]),
         examples,
         settings.fitting(15, updates=50, batch=32, learning_rate=5e-3, enough=1e-4),
     )
+
+
+def _draw(size: int) -> Batch:
+    generator = draw_generator()
+    return _to_batch([make_text(generator) for _ in range(size)])
 
 
 def make_text(generator: np.random.Generator) -> str:

@@ -8,18 +8,18 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 
-from unrolled_service.bundle import Bundle
-from unrolled_service.calls import note
-from unrolled_service.custody import Custody
+from unrolled_service.bridge.outbox import Outbox
+from unrolled_service.bridge.workers import Worker, Workers
 from unrolled_service.engine import Engine
 from unrolled_service.errors import UnrolledError
-from unrolled_service.keeper import Keeper
 from unrolled_service.metrics import Metrics
-from unrolled_service.outbox import Outbox
-from unrolled_service.row import Row
+from unrolled_service.models.bundle import Bundle
+from unrolled_service.rows.row import Row
 from unrolled_service.rpc.preemption import preempting
 from unrolled_service.settings import Settings
-from unrolled_service.workers import Worker, Workers
+from unrolled_service.storage.custody import Custody
+from unrolled_service.storage.keeper import Keeper
+from unrolled_service.telemetry.calls import note
 
 Submit = Callable[[Outbox], Row]
 """Opens a row whose news goes to an outbox. On the engine's thread."""

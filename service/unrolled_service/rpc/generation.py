@@ -9,13 +9,13 @@ import grpc
 
 from unrolled.v1 import generation_pb2 as wire
 from unrolled.v1.generation_pb2_grpc import GenerationServiceServicer
-from unrolled_service import abilities
-from unrolled_service.convert import read_generation, read_scoring, write_chunk, write_finish, write_score
-from unrolled_service.fields import read_model, read_session_id
-from unrolled_service.outbox import Parcel, split
+from unrolled_service.bridge.outbox import Parcel, split
+from unrolled_service.models import abilities
+from unrolled_service.rows.scoring import Score
 from unrolled_service.rpc.claim import Claims
+from unrolled_service.rpc.convert import read_generation, read_scoring, write_chunk, write_finish, write_score
+from unrolled_service.rpc.fields import read_model, read_session_id
 from unrolled_service.rpc.relay import relay
-from unrolled_service.scoring import Score
 from unrolled_service.settings import Settings
 
 

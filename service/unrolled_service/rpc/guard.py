@@ -17,12 +17,12 @@ import grpc
 from google.protobuf.message import DecodeError
 from google.rpc.status_pb2 import Status
 
-from unrolled_service.access import Access
-from unrolled_service.calls import REQUEST_ID_KEY, Call, begin_call
 from unrolled_service.errors import InvalidField, UnrolledError
-from unrolled_service.logs import fields
 from unrolled_service.metrics import Metrics
-from unrolled_service.status import defect_status, refusal_status
+from unrolled_service.rpc.status import defect_status, refusal_status
+from unrolled_service.telemetry.access import Access
+from unrolled_service.telemetry.calls import REQUEST_ID_KEY, Call, begin_call
+from unrolled_service.telemetry.logs import fields
 
 _log = logging.getLogger(__name__)
 _CODES = {code.value[0]: code for code in grpc.StatusCode}

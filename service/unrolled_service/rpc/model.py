@@ -4,9 +4,9 @@ import grpc
 
 from unrolled.v1 import model_pb2 as wire
 from unrolled.v1.model_pb2_grpc import ModelServiceServicer
-from unrolled_service.bundle import Bundle
-from unrolled_service.fields import read_model
-from unrolled_service.workers import Workers
+from unrolled_service.bridge.workers import Workers
+from unrolled_service.models.bundle import Bundle
+from unrolled_service.rpc.fields import read_model
 
 
 class ModelService(ModelServiceServicer):

@@ -3,11 +3,11 @@
 from collections.abc import Awaitable, Callable
 from typing import TypeVar, cast
 
+from unrolled_service.bridge.outbox import Outbox
+from unrolled_service.bridge.workers import Worker
 from unrolled_service.engine import Engine
 from unrolled_service.errors import Preempted, SessionBusy
-from unrolled_service.outbox import Outbox
-from unrolled_service.store import Leased
-from unrolled_service.workers import Worker
+from unrolled_service.storage.store import Leased
 
 _R = TypeVar("_R")
 

@@ -5,11 +5,11 @@ from typing import Any, cast
 
 import grpc
 
-from unrolled_service.calls import note
+from unrolled_service.bridge.outbox import Parcel
 from unrolled_service.errors import ReaderStalled
-from unrolled_service.finish import Finish
-from unrolled_service.outbox import Parcel
+from unrolled_service.rows.finish import Finish
 from unrolled_service.rpc.claim import Claim
+from unrolled_service.telemetry.calls import note
 
 Pieces = Callable[[Parcel], Iterable[tuple[Parcel, Any]]]
 """Cuts a parcel into pieces, each with its message."""

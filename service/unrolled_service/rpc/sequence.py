@@ -9,10 +9,15 @@ import grpc
 
 from unrolled.v1 import sequence_pb2 as wire
 from unrolled.v1.sequence_pb2_grpc import SequenceServiceServicer
-from unrolled_service import abilities
-from unrolled_service.bundle import Bundle
-from unrolled_service.calls import note
-from unrolled_service.convert_sequences import (
+from unrolled_service.bridge.outbox import Parcel, split
+from unrolled_service.errors import InvalidField
+from unrolled_service.models import abilities
+from unrolled_service.models.bundle import Bundle
+from unrolled_service.rows.delivery import Answer
+from unrolled_service.rows.finish import Finish
+from unrolled_service.rows.sequence_row import Inputs
+from unrolled_service.rpc.claim import Claim, Claims
+from unrolled_service.rpc.convert_sequences import (
     read_more,
     read_reading,
     read_transduction,
@@ -21,16 +26,11 @@ from unrolled_service.convert_sequences import (
     write_target,
     write_target_end,
 )
-from unrolled_service.delivery import Answer
-from unrolled_service.errors import InvalidField
-from unrolled_service.fields import read_model, read_session_id
-from unrolled_service.finish import Finish
-from unrolled_service.outbox import Parcel, split
-from unrolled_service.rpc.claim import Claim, Claims
 from unrolled_service.rpc.feeder import Feeder
+from unrolled_service.rpc.fields import read_model, read_session_id
 from unrolled_service.rpc.relay import relay
-from unrolled_service.sequence_row import Inputs
 from unrolled_service.settings import Settings
+from unrolled_service.telemetry.calls import note
 
 _R = TypeVar("_R", wire.StepRequest, wire.ClassifyRequest)
 
@@ -111,13 +111,18 @@ async def _start(
     """Open the row of a reading, and return what feeds it."""
     reading = read_reading(first, bundle)
 
+    def check_total(count: int) -> None:
+        if limit is not None and count > limit:
+            raise InvalidField("inputs", f"must be at most {limit} in all messages of a call together")
+
     def read(request: _R) -> Inputs:
         if request.HasField("opening"):
             raise InvalidField("opening", "must be unset in a message that is not the first")
         inputs = read_more(request, bundle)
-        if limit is not None and feeder.fed + len(inputs) > limit:
-            raise InvalidField("inputs", f"must be at most {limit} in all messages of a call together")
+        check_total(feeder.fed + len(inputs))
         return inputs
+
+    check_total(len(reading.inputs))
 
     feeder: Feeder = Feeder(claim, requests, read, len(reading.inputs))
     submit = partial(claim.engine.submit_reading, model, reading, arrived=time.monotonic())

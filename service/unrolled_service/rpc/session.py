@@ -7,23 +7,23 @@ import grpc
 
 from unrolled.v1 import session_pb2 as wire
 from unrolled.v1.session_pb2_grpc import SessionServiceServicer
-from unrolled_service.convert import (
+from unrolled_service.bridge.workers import Workers
+from unrolled_service.engine import Engine
+from unrolled_service.metrics import Metrics
+from unrolled_service.rpc.convert import (
     read_forks,
     read_idempotency_key,
     read_page,
     read_ttl,
     write_session,
 )
-from unrolled_service.custody import Custody
-from unrolled_service.engine import Engine
-from unrolled_service.fields import read_model, read_optional, read_session_id
-from unrolled_service.idempotency import Idempotency
-from unrolled_service.metrics import Metrics
+from unrolled_service.rpc.fields import read_model, read_optional, read_session_id
 from unrolled_service.rpc.preemption import preempting
-from unrolled_service.session import Session, SessionInfo
+from unrolled_service.sessions.session import Session, SessionInfo
 from unrolled_service.settings import Settings
-from unrolled_service.snapshot import Content
-from unrolled_service.workers import Workers
+from unrolled_service.snapshots.snapshot import Content
+from unrolled_service.storage.custody import Custody
+from unrolled_service.storage.idempotency import Idempotency
 
 
 class SessionService(SessionServiceServicer):

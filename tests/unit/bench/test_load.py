@@ -23,7 +23,7 @@ from bench.wire import write_chunk, write_finish
 from tests.support.alphabet import LETTERS, write_bundle
 from tests.support.serving import serving
 from unrolled.v1.generation_pb2 import GenerateRequest
-from unrolled_service.bundle import load_bundle
+from unrolled_service.models.bundle import load_bundle
 
 
 @pytest.fixture(scope="module")

@@ -12,12 +12,14 @@ from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
+from tests.unit.client.fake_sequences import FakeSequences, Sequences
 from unrolled.v1 import (
     error_pb2,
     generation_pb2,
     generation_pb2_grpc,
     model_pb2,
     model_pb2_grpc,
+    sequence_pb2_grpc,
     session_pb2,
     session_pb2_grpc,
 )
@@ -92,7 +94,7 @@ def bare_session(session_id: str, **fields: Any) -> session_pb2.Session:
 
 
 @dataclass
-class FakeServer:
+class FakeServer(FakeSequences):
     """Its Generate follows `script`; without one it sends max_tokens letters, three to a message.
 
     With `cuts` the text is the alphabet, a letter for each position, and the next call meets the first of them.
@@ -113,6 +115,7 @@ class FakeServer:
     hangs: bool = False
     was_asked: threading.Event = field(default_factory=threading.Event)
     target: str = ""
+    sequences: Sequences = field(default_factory=Sequences)
 
     def Generate(self, request: Any, context: Any) -> Iterator[generation_pb2.GenerateResponse]:
         served, ended = threading.Event(), threading.Event()
@@ -157,6 +160,8 @@ class FakeServer:
             for letter in request.text[1:]:
                 top = [generation_pb2.TokenLogprob(token="x", logprob=-0.5)] * request.logprobs
                 chosen = generation_pb2.TokenLogprob(token=letter, logprob=-1.5)
+                if request.HasField("activations"):
+                    reply.activations.add(values=[len(reply.logprobs)])
                 reply.logprobs.add(chosen=chosen, top=top)
         return reply
 
@@ -233,7 +238,8 @@ class FakeServer:
 
     def GetModel(self, request: Any, context: Any) -> model_pb2.GetModelResponse:
         self._note(request, context)
-        return model_pb2.GetModelResponse(model=self.models[0])
+        named = [model for model in self.models if model.manifest.name == request.model]
+        return model_pb2.GetModelResponse(model=(named or self.models)[0])
 
     def _note(self, request: Any, context: Any) -> None:
         self.requests.append(request)
@@ -310,6 +316,7 @@ def running(
 ) -> Iterator[FakeServer]:
     server = grpc.server(ThreadPoolExecutor(16))
     generation_pb2_grpc.add_GenerationServiceServicer_to_server(fake, server)
+    sequence_pb2_grpc.add_SequenceServiceServicer_to_server(fake, server)
     session_pb2_grpc.add_SessionServiceServicer_to_server(fake, server)
     model_pb2_grpc.add_ModelServiceServicer_to_server(fake, server)
     port = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)

@@ -60,7 +60,22 @@ def test_verbs_point_into_the_programs_and_name_real_extras() -> None:
         assert verb.extra in {"cli", "service", "export"}
 
 
-@pytest.mark.parametrize("verb", ["generate", "models", "sessions", "fork", "rewind", "snapshot", "restore"])
+@pytest.mark.parametrize(
+    "verb",
+    [
+        "generate",
+        "step",
+        "classify",
+        "transduce",
+        "evaluate",
+        "models",
+        "sessions",
+        "fork",
+        "rewind",
+        "snapshot",
+        "restore",
+    ],
+)
 def test_the_clients_verbs_load(verb: str) -> None:
     result = CliRunner().invoke(unrolled, [verb, "--help"])
     assert result.exit_code == 0

@@ -1,12 +1,23 @@
 import inspect
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
 import unrolled_client
-from unrolled_client import AsyncClient, AsyncSession, AsyncStream, Client, Sampling, Session, Stream
-from unrolled_client.wire import requests
+from unrolled_client import (
+    AsyncClient,
+    AsyncSession,
+    AsyncSteps,
+    AsyncStream,
+    Client,
+    Sampling,
+    Session,
+    Steps,
+    Stream,
+)
+from unrolled_client.wire import options, requests, sequence_requests
 
 
 def test_public_names_are_sorted_and_load() -> None:
@@ -18,18 +29,22 @@ def test_public_names_are_sorted_and_load() -> None:
         _ = unrolled_client.nothing
 
 
-def test_the_documented_options_are_the_accepted_ones() -> None:
-    accepted = set(inspect.signature(requests.generate).parameters) - {
-        "prompt",
-        "max_tokens",
-        "session_id",
-        "choices",
-    }
+@pytest.mark.parametrize(
+    ("documented", "build", "others"),
+    [
+        (options.GenerateOptions, requests.generate, {"prompt", "session_id"}),
+        (options.WritingOptions, sequence_requests.transduce, {"source"}),
+    ],
+)
+def test_the_documented_options_are_the_accepted_ones(documented: Any, build: Any, others: set[str]) -> None:
+    accepted = set(inspect.signature(build).parameters) - {*others, "max_tokens", "choices"}
     choices = set(Sampling.__dataclass_fields__)
-    assert set(requests.GenerateOptions.__annotations__) == accepted | choices
+    assert set(documented.__annotations__) == accepted | choices
 
 
-@pytest.mark.parametrize(("sync", "other"), [(Client, AsyncClient), (Session, AsyncSession), (Stream, AsyncStream)])
+@pytest.mark.parametrize(
+    ("sync", "other"), [(Client, AsyncClient), (Session, AsyncSession), (Stream, AsyncStream), (Steps, AsyncSteps)]
+)
 def test_both_clients_have_the_same_surface(sync: type, other: type) -> None:
     def surface(kind: type) -> dict[str, list[str]]:
         members = inspect.getmembers(kind, lambda member: callable(member) or isinstance(member, property))

@@ -23,6 +23,7 @@ from tests.unit.client.fake_server import (
     refusal,
     running,
 )
+from tests.unit.client.test_client_models import served
 from unrolled.v1 import generation_pb2, session_pb2
 from unrolled_client import AsyncClient, Client, ResumePolicy, errors
 
@@ -66,6 +67,7 @@ def test_a_seed_that_was_given_is_kept(hasty: Any, fake: FakeServer) -> None:
 
 @pytest.mark.parametrize("counted", [0, 3, -2, -4])
 def test_a_sessions_stream_goes_on_from_wherever_the_session_is(hasty: Any, fake: FakeServer, counted: int) -> None:
+    fake.models = [served("letters")]
     fake.cuts = [Cut(0, CUT), Cut(4, CUT, counted)]
     with hasty.session() as session:
         stream = session.generate("abc", max_tokens=9)

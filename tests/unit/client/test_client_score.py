@@ -18,6 +18,15 @@ def test_tokens_are_described_when_asked_for(client: Any, fake: FakeServer) -> N
     assert fake.requests == [generation_pb2.ScoreRequest(model="letters", text="abc", logprobs=1, per_token=True)]
 
 
+def test_a_score_tells_of_the_state_and_takes_a_condition(client: Any, fake: FakeServer) -> None:
+    score = client.score("abc", per_token=True, activations=("h0", [1]), condition="seven")
+    assert score.activations == ((0.0,), (1.0,))
+    wanted = generation_pb2.ScoreRequest(text="abc", per_token=True)
+    wanted.condition.label = "seven"
+    wanted.activations.MergeFrom(generation_pb2.Activations(state="h0", units=[1]))
+    assert fake.requests == [wanted]
+
+
 def test_a_score_has_its_own_timeout(client: Any, fake: FakeServer) -> None:
     client.score("abc")
     client.score("abc", timeout=50.0)

@@ -4,8 +4,10 @@ from collections.abc import Callable
 from typing import Any
 
 import grpc
+import numpy as np
 import pytest
 
+from tests.unit.client.fake_sequences import vectors
 from tests.unit.client.fake_server import (
     DRAWN_SEED,
     PATIENCE_S,
@@ -17,6 +19,7 @@ from tests.unit.client.fake_server import (
     letters,
     refusal,
 )
+from tests.unit.client.test_client_models import drawing
 from unrolled.v1 import generation_pb2
 from unrolled_client import Chunk, Finish, Sampling, TokenLogprob, TokenLogprobs, errors
 
@@ -64,6 +67,51 @@ def test_chunks_carry_positions_and_logprobs(client: Any, fake: FakeServer) -> N
         chunks = list(stream.chunks())
     logprobs = TokenLogprobs(TokenLogprob("a", -1.0), (TokenLogprob("b", -0.5),))
     assert chunks == [Chunk("a", 2, (logprobs,)), Chunk("bc", 4)]
+
+
+def drawn(position: int, *rows: list[float]) -> generation_pb2.GenerateResponse:
+    watched = [[float(position)] for _ in rows]
+    piece = generation_pb2.Chunk(position=position, vectors=vectors(*rows), activations=vectors(*watched))
+    return generation_pb2.GenerateResponse(chunk=piece)
+
+
+def test_vectors_are_drawn_from_a_condition(client: Any, fake: FakeServer) -> None:
+    fake.script = [drawn(3, [0.5, 1.0], [0.25, 0.0]), drawn(4, [1.0, 1.0]), finish(generation_pb2.GenerateRequest(), 4)]
+    options = {"condition": np.array([0.5, 2.0]), "prompt_vectors": [[1.0, 0.5]], "activations": ("h1", [3])}
+    with client.generate(**options, seed=1) as stream:
+        chunks = list(stream.chunks())
+    assert chunks[0] == Chunk("", 3, (), ((0.5, 1.0), (0.25, 0.0)), ((3.0,), (3.0,)))
+    assert [each.count for each in chunks] == [2, 1]
+    assert stream.vectors == ((0.5, 1.0), (0.25, 0.0), (1.0, 1.0))
+    assert stream.activations == ((3.0,), (3.0,), (4.0,))
+    assert (stream.text, stream.position) == ("", 4)
+    wanted = generation_pb2.GenerateRequest(seed=1, prompt_vectors=vectors([1.0, 0.5]))
+    wanted.condition.vector.values.extend([0.5, 2.0])
+    wanted.activations.MergeFrom(generation_pb2.Activations(state="h1", units=[3]))
+    assert fake.requests == [wanted]
+    client.generate(condition="seven", seed=1).read()
+    assert fake.requests[1].condition == generation_pb2.Conditioning(label="seven")
+
+
+def test_a_drawing_that_breaks_goes_on_behind_what_is_there(hasty: Any, fake: FakeServer) -> None:
+    fake.models = [drawing()]
+    fake.script = [drawn(2, [0.5, 1.0]), bare_status(14, "cut")]
+    stream = hasty.generate(condition="one", activations="h0")
+    assert next(iter(stream.chunks())).vectors == ((0.5, 1.0),)
+    fake.script = [drawn(5, [1.0, 1.0], [2.0, 2.0], [3.0, 3.0]), finish(generation_pb2.GenerateRequest(), 5)]
+    stream.read()
+    assert (len(stream.vectors), len(stream.activations), stream.resumes) == (4, 4, 1)
+    assert (stream.finish.prompt_tokens, stream.finish.generated_tokens) == (1, 4)
+    first, _, second = fake.requests
+    assert (first.max_tokens, second.max_tokens, second.resumed_tokens) == (0, 3, 0)
+    assert (second.condition, second.activations) == (first.condition, first.activations)
+    assert (list(second.prompt_vectors), second.seed) == (vectors([0.5, 1.0]), first.seed)
+
+
+@pytest.mark.parametrize("options", [{"condition": 7}, {"condition": [[1.0]]}, {"prompt_vectors": [1.0, 2.0]}])
+def test_what_is_no_vector_is_refused_here(client: Any, options: dict[str, Any]) -> None:
+    with pytest.raises(TypeError):
+        client.generate(**options)
 
 
 def test_what_is_unset_stays_unset_on_the_wire(brittle: Any, fake: FakeServer) -> None:

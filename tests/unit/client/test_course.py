@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import pytest
@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.client.fake_server import bare_session
-from unrolled.v1 import generation_pb2
-from unrolled_client import Finish, ResumePolicy, errors
-from unrolled_client.wire import replies
+from unrolled.v1 import bundle_pb2, generation_pb2, model_pb2, sequence_pb2
+from unrolled_client import ResumePolicy, errors
+from unrolled_client.wire import manifests, replies
 from unrolled_client.wire.breaks import incomplete
-from unrolled_client.wire.calls import GenerateCall, UnaryCall
+from unrolled_client.wire.calls import UnaryCall, WritingCall
 from unrolled_client.wire.course import Course
 from unrolled_client.wire.patience import Patience
 from unrolled_client.wire.steps import Pause, Step, perform
@@ -24,7 +24,8 @@ from unrolled_client.wire.whereabouts import Whereabouts
 LETTERS = "abcd"
 SESSION = "s0"
 FOREVER = ResumePolicy(max_attempts=10**6, timeout_s=1e9, connect_timeout_s=1e9)
-Token = tuple[str, bool]  # a character, and whether it was generated
+START = "^"
+Token = tuple[Any, bool]  # a character or a vector, and whether it was generated
 
 
 @dataclass(frozen=True)
@@ -48,9 +49,17 @@ class Cut:
 
 @dataclass
 class Model:
-    """A server in plain Python: the next character depends on all tokens, on who made them, and on the seed."""
+    """A server in plain Python: the next character depends on all tokens, on who made them, and on the seed.
+
+    With a start it feeds that first; with a length it writes so much where the call does not say; with a condition,
+    that stands at the beginning of every history; and what it writes may be vectors.
+    """
 
     chunk_size: int = 2
+    has_start: bool = False
+    length: int = 0
+    has_condition: bool = False
+    is_vector: bool = False
     history: list[Token] = field(default_factory=list)
     cuts: list[Cut] = field(default_factory=list)
     obstacles: list[errors.UnrolledError] = field(default_factory=list)
@@ -61,6 +70,8 @@ class Model:
         if self.obstacles and (has_begun or not isinstance(self.obstacles[-1], errors.SessionBusy)):
             raise self.obstacles.pop()
         self.asked.append(call.request)
+        if call.method == "GetModel":
+            return manifests.model_info(self.describe())
         if call.method == "RewindSession":
             assert call.request.expected_position == len(self.history)
             assert call.request.position < len(self.history)
@@ -78,12 +89,15 @@ class Model:
         history = self.history if request.session_id else []
         if request.HasField("expected_position") and request.expected_position != len(history):
             return [], errors.PositionMismatch("no", position=len(history))
-        assert request.max_tokens > 0
-        assert request.prompt or history
-        start, prompt = len(history), request.prompt
+        assert request.max_tokens or self.length
+        assert request.prompt or request.prompt_vectors or history or self.has_start
+        assert request.HasField("condition") == (self.has_condition and not history)
+        assert not (self.is_vector and request.resumed_tokens)
+        start, prompt = len(history), [*request.prompt, *(tuple(each.values) for each in request.prompt_vectors)]
         given_count = len(prompt) - request.resumed_tokens
-        history = history + [(letter, index >= given_count) for index, letter in enumerate(prompt)]
-        messages, states = self._messages(request, history, start)
+        lead: list[Token] = [(START, False)] if self.has_start and not history else []
+        history = [*history, *lead, *((each, index >= given_count) for index, each in enumerate(prompt))]
+        messages, states = self._messages(request, history, start, len(lead) + len(prompt))
         sent = len(messages) if cut is None else min(cut.arriving + cut.counted, len(messages))
         if request.session_id:
             now = states[sent - 1] if sent else self.history
@@ -91,46 +105,70 @@ class Model:
             self.history = now[: max(len(now) - forgets, start)]
         return (messages, None) if cut is None else (messages[: min(cut.arriving, sent)], cut.error)
 
+    @property
+    def remembered(self) -> list[Any]:
+        """What the state depends on: who made a vector does not matter."""
+        return [each for each, _ in self.history] if self.is_vector else self.history
+
+    def describe(self) -> model_pb2.Model:
+        manifest = bundle_pb2.Manifest(feedback=bundle_pb2.Feedback(length=self.length))
+        if self.has_start and not self.is_vector:
+            manifest.feedback.start_token = 0
+        if self.is_vector:
+            manifest.input.modality = bundle_pb2.MODALITY_VECTOR
+        return model_pb2.Model(manifest=manifest)
+
     def _messages(
-        self, request: generation_pb2.GenerateRequest, history: list[Token], start: int
+        self, request: generation_pb2.GenerateRequest, history: list[Token], start: int, fed: int
     ) -> tuple[list[generation_pb2.GenerateResponse], list[list[Token]]]:
-        text, stop = self._text(request, history)
+        written, stop = self._write(request, history)
         messages, states = [], []
-        for begin in range(0, len(text), self.chunk_size):
-            piece = text[begin : begin + self.chunk_size]
-            history = history + [(letter, True) for letter in piece]
-            chunk = generation_pb2.Chunk(text=piece, position=len(history))
+        for begin in range(0, len(written), self.chunk_size):
+            piece = written[begin : begin + self.chunk_size]
+            history = history + [(each, True) for each in piece]
+            chunk = generation_pb2.Chunk(position=len(history))
+            if self.is_vector:
+                chunk.vectors.extend(bundle_pb2.Vector(values=each) for each in piece)
+            else:
+                chunk.text = "".join(piece)
+            chunk.activations.extend(bundle_pb2.Vector(values=[len(history)]) for _ in piece)
             messages.append(generation_pb2.GenerateResponse(chunk=chunk))
             states.append(history)
         finish = generation_pb2.Finish(
             reason=generation_pb2.FINISH_REASON_STOP if stop else generation_pb2.FINISH_REASON_LENGTH,
             stop=stop,
-            usage=generation_pb2.Usage(prompt_tokens=len(request.prompt), generated_tokens=len(text)),
+            usage=generation_pb2.Usage(prompt_tokens=fed, generated_tokens=len(written)),
             seed=request.seed,
             position=len(history),
             start_position=start,
         )
         return [*messages, generation_pb2.GenerateResponse(finish=finish)], [*states, history]
 
-    def _text(self, request: generation_pb2.GenerateRequest, history: list[Token]) -> tuple[str, str]:
-        text = ""
-        for _ in range(request.max_tokens):
-            text += next_letter([*history, *((letter, True) for letter in text)], request.seed)
+    def _write(self, request: generation_pb2.GenerateRequest, history: list[Token]) -> tuple[list[Any], str]:
+        written: list[Any] = []
+        for _ in range(request.max_tokens or self.length):
+            now = [*history, *((each, True) for each in written)]
+            if self.is_vector:  # a vector is fed back as it is: nobody knows who made it
+                letter = next_letter([(vector, True) for vector, _ in now], 0)
+                written.append((float(LETTERS.index(letter)), float(len(now))))
+                continue
+            written.append(next_letter(now, request.seed))
+            text = "".join(written)
             met = max((stop for stop in request.stop if text.endswith(stop)), key=len, default="")
             if met:
-                return text.removesuffix(met), met
-        return text, ""
+                return [*text.removesuffix(met)], met
+        return written, ""
 
 
 def next_letter(history: list[Token], seed: int) -> str:
     return LETTERS[hashlib.sha256(repr((history, seed)).encode()).digest()[0] % len(LETTERS)]
 
 
-def follow(course: Course, model: Model) -> None:
+def follow(course: Course, model: "Model | Translator") -> None:
     """Do what a stream does, with a server that answers at once."""
 
     def take_step(step: Step) -> Any:
-        return None if isinstance(step, Pause) else model.answer(step)
+        return None if isinstance(step, Pause) else cast(Model, model).answer(step)
 
     call = course.begin()
     error: errors.UnrolledError | None = None
@@ -141,7 +179,7 @@ def follow(course: Course, model: Model) -> None:
             except errors.UnrolledError as ending:
                 course.transcript.fail(ending)
                 return
-        messages, error = model.generate(call.request)
+        messages, error = model.generate(cast(Any, call.request))
         for message in messages:
             course.take(message)
         error, call = error or incomplete(), None
@@ -151,11 +189,12 @@ def course_of(
     request: generation_pb2.GenerateRequest, policy: ResumePolicy = FOREVER, position: int | None = None
 ) -> Course:
     whereabouts = Whereabouts(position) if request.session_id else None
-    return Course(GenerateCall(request), Patience(policy, clock=lambda: 0.0), whereabouts=whereabouts)
+    return Course(WritingCall(request), Patience(policy, clock=lambda: 0.0), whereabouts=whereabouts)
 
 
-def outcome(course: Course) -> tuple[str, Finish | None]:
-    return course.transcript.text, course.transcript.finish
+def outcome(course: Course) -> tuple[Any, ...]:
+    transcript = course.transcript
+    return transcript.text, transcript.vectors, transcript.finish, transcript.position, len(transcript.activations)
 
 
 BREAKS = [
@@ -182,27 +221,53 @@ REQUESTS = st.builds(
     stop=st.lists(st.text(LETTERS, min_size=1, max_size=2), max_size=2),
 )
 
+MODELS = st.builds(
+    Model,
+    chunk_size=st.integers(1, 4),
+    has_start=st.booleans(),
+    length=st.sampled_from([0, 0, 1, 5]),
+    has_condition=st.booleans(),
+    is_vector=st.booleans(),
+)
 
-@settings(deadline=None)
-@given(REQUESTS, st.lists(CUTS, max_size=4), st.integers(1, 4), st.integers(0, 1))
+
+def suit(request: generation_pb2.GenerateRequest, model: Model, *, is_prompted: bool) -> None:
+    """Make a request one that the model's bundle takes."""
+    if model.is_vector:
+        model.has_start = True
+        request.prompt_vectors.extend(bundle_pb2.Vector(values=[float(ord(each)), 0.0]) for each in request.prompt)
+        for name in ("prompt", "resumed_tokens", "stop"):
+            request.ClearField(name)
+    if not is_prompted and (model.has_start or model.history):
+        for name in ("prompt", "prompt_vectors", "resumed_tokens"):
+            request.ClearField(name)
+    if model.length:
+        request.max_tokens = 0
+    if model.has_condition and not model.history:
+        request.condition.label = "seven"
+
+
+@settings(max_examples=300)
+@given(REQUESTS, st.lists(CUTS, max_size=4), MODELS, st.integers(0, 1), st.booleans())
 def test_a_throw_away_stream_is_the_unbroken_one(
-    request: generation_pb2.GenerateRequest, cuts: list[Cut], chunk_size: int, resumed: int
+    request: generation_pb2.GenerateRequest, cuts: list[Cut], model: Model, resumed: int, is_prompted: bool
 ) -> None:
     request.resumed_tokens = resumed
+    suit(request, model, is_prompted=is_prompted)
     whole, broken = course_of(request), course_of(request)
-    follow(whole, Model(chunk_size))
-    follow(broken, Model(chunk_size, cuts=[*cuts]))
+    follow(whole, model)
+    follow(broken, replace(model, cuts=[*cuts]))
+    assert whole.transcript.finish is not None
     assert outcome(broken) == outcome(whole)
-    assert broken.transcript.position == whole.transcript.position
     assert broken.resumes <= len(cuts)
 
 
-@settings(deadline=None)
+@settings(max_examples=400)
 @given(
     request=REQUESTS,
     cuts=st.lists(CUTS, max_size=4),
     obstacles=st.lists(OBSTACLES, max_size=2),
-    chunk_size=st.integers(1, 4),
+    model=MODELS,
     before=st.text(LETTERS, max_size=4),
     is_known=st.booleans(),
     is_prompted=st.booleans(),
@@ -211,22 +276,103 @@ def test_a_sessions_stream_is_the_unbroken_one_and_so_is_the_session(
     request: generation_pb2.GenerateRequest,
     cuts: list[Cut],
     obstacles: list[errors.UnrolledError],
-    chunk_size: int,
+    model: Model,
     before: str,
     is_known: bool,
     is_prompted: bool,
 ) -> None:
     request.session_id = SESSION
-    if before and not is_prompted:
-        request.prompt = ""
-    history = [(letter, False) for letter in before]
-    models = [Model(chunk_size, [*history]), Model(chunk_size, [*history], [*cuts], [*obstacles])]
+    model.history = [(letter, False) for letter in before]
+    suit(request, model, is_prompted=is_prompted)
+    models = [
+        replace(model, history=[*model.history], asked=[]),
+        replace(model, history=[*model.history], cuts=[*cuts], obstacles=[*obstacles], asked=[]),
+    ]
     courses = [course_of(request, position=len(before) if is_known else None) for _ in models]
-    for course, model in zip(courses, models, strict=True):
-        follow(course, model)
+    for course, each in zip(courses, models, strict=True):
+        follow(course, each)
+    assert courses[0].transcript.finish is not None
     assert outcome(courses[1]) == outcome(courses[0])
-    assert models[1].history == models[0].history
+    assert models[1].remembered == models[0].remembered
     assert courses[0].resumes == 0
+
+
+@dataclass
+class Translator:
+    """A server that answers a source with a text or vectors, all of it in every call."""
+
+    chunk_sizes: list[int]
+    target: str
+    is_vector: bool
+    cuts: list[Cut]
+    asked: list[Any] = field(default_factory=list)
+
+    def generate(
+        self, request: sequence_pb2.TransduceRequest
+    ) -> tuple[list[sequence_pb2.TransduceResponse], errors.UnrolledError | None]:
+        self.asked.append(request)
+        cut = self.cuts.pop() if self.cuts else None
+        size = self.chunk_sizes[len(self.asked) % len(self.chunk_sizes)]
+        messages = []
+        for begin in range(0, len(self.target), size):
+            piece = self.target[begin : begin + size]
+            chunk = generation_pb2.Chunk(position=begin + len(piece))
+            if self.is_vector:
+                chunk.vectors.extend(bundle_pb2.Vector(values=[ord(letter), 0.1]) for letter in piece)
+            else:
+                chunk.text = piece
+            messages.append(sequence_pb2.TransduceResponse(chunk=chunk))
+        usage = generation_pb2.Usage(prompt_tokens=3, generated_tokens=len(self.target))
+        messages.append(sequence_pb2.TransduceResponse(finish=generation_pb2.Finish(usage=usage, seed=request.seed)))
+        return (messages, None) if cut is None else (messages[: cut.arriving], cut.error)
+
+
+@given(
+    st.text(LETTERS, max_size=9),
+    st.lists(st.integers(1, 4), min_size=1, max_size=3),
+    st.booleans(),
+    st.lists(CUTS, max_size=4),
+)
+def test_a_broken_target_is_written_again_and_passed_over_as_far_as_it_was_read(
+    target: str, sizes: list[int], is_vector: bool, cuts: list[Cut]
+) -> None:
+    request = sequence_pb2.TransduceRequest(source=sequence_pb2.Inputs(text="abc"), seed=7)
+    whole, broken = (Course(WritingCall(request), Patience(FOREVER, clock=lambda: 0.0)) for _ in range(2))
+    follow(whole, Translator(sizes, target, is_vector, []))
+    translator = Translator(sizes, target, is_vector, [*cuts])
+    follow(broken, translator)
+    assert outcome(broken) == outcome(whole)
+    assert len(whole.transcript.vectors if is_vector else whole.transcript.text) == len(target)
+    assert all(each == request for each in translator.asked)
+
+
+@pytest.mark.parametrize("again", ["abX", "ab", "aX"])
+def test_a_target_that_comes_out_otherwise_is_told(again: str) -> None:
+    broke = errors.Unreachable("cut")
+    request = sequence_pb2.TransduceRequest(source=sequence_pb2.Inputs(text="abc"), seed=7)
+    course = Course(WritingCall(request), Patience(FOREVER, clock=lambda: 0.0))
+    translators = [Translator([2], "abc", False, [replace(cut_after(2, broke))]), Translator([2], again, False, [])]
+    messages, _ = translators[0].generate(request)
+    for message in messages[:2]:
+        course.take(message)
+    assert perform(course.proceed(broke), lambda _: None).request == request
+    messages, _ = translators[1].generate(request)
+    for message in messages:
+        course.take(message)
+    assert course.transcript.error is broke
+    assert isinstance(broke.__cause__, errors.FailedPrecondition)
+    assert course.transcript.text == "abc"
+
+
+def test_what_is_left_is_asked_for_where_the_bundle_says_the_length() -> None:
+    model = Model(2, has_start=True, length=5, has_condition=True, cuts=[cut_after(1, BREAKS[0])])
+    request = generation_pb2.GenerateRequest(seed=3)
+    request.condition.label = "seven"
+    follow(course_of(request), model)
+    first, question, second = model.asked
+    assert (first.max_tokens, second.max_tokens) == (0, 3)
+    assert type(question).__name__ == "GetModelRequest"
+    assert (len(second.prompt), second.condition.label) == (2, "seven")
 
 
 @given(REQUESTS, st.integers(1, 3))
@@ -246,7 +392,7 @@ def test_a_session_behind_its_handle_has_lost_something_and_says_so(is_own: bool
     model = Model(history=[("a", True)] * 3)
     whereabouts = Whereabouts(5 if is_own else None)
     whereabouts.settle(5)
-    course = Course(GenerateCall(on_session()), Patience(FOREVER), whereabouts=whereabouts)
+    course = Course(WritingCall(on_session()), Patience(FOREVER), whereabouts=whereabouts)
     follow(course, model)
     assert isinstance(course.transcript.error, errors.PositionMismatch)
     assert course.transcript.error.position == 3
@@ -263,7 +409,7 @@ def cut_after(arriving: int, error: errors.UnrolledError, counted: int = 0) -> C
 
 def test_a_session_that_lost_more_than_this_call_holds_is_not_continued() -> None:
     broke = errors.Unreachable("cut")
-    model = Model(1, [("a", True)] * 3, [cut_after(2, broke)])
+    model = Model(1, history=[("a", True)] * 3, cuts=[cut_after(2, broke)])
     course = course_of(on_session(), position=3)
     model_answer = model.answer
 
@@ -280,7 +426,7 @@ def test_a_session_that_lost_more_than_this_call_holds_is_not_continued() -> Non
 
 def test_a_session_that_somebody_else_moved_on_is_left_alone() -> None:
     broke = errors.Unreachable("cut")
-    model = Model(1, [("a", True)] * 20)
+    model = Model(1, history=[("a", True)] * 20)
     course = course_of(on_session(), position=3)
     model.cuts = [replace(cut_after(0, broke), refuses=True)]
     follow(course, model)
@@ -290,12 +436,12 @@ def test_a_session_that_somebody_else_moved_on_is_left_alone() -> None:
 
 def test_what_a_caller_expected_is_not_given_up_before_the_first_piece() -> None:
     broke = errors.Draining("going")
-    model = Model(1, [("a", True)] * 5, [replace(cut_after(0, broke), refuses=True)])
+    model = Model(1, history=[("a", True)] * 5, cuts=[replace(cut_after(0, broke), refuses=True)])
     course = course_of(on_session(expected_position=3))
     follow(course, model)
     assert course.transcript.error is broke
     assert len(model.history) == 5
-    model = Model(1, [("a", True)] * 5)
+    model = Model(1, history=[("a", True)] * 5)
     course = course_of(on_session(expected_position=3))
     follow(course, model)
     assert isinstance(course.transcript.error, errors.PositionMismatch)
@@ -380,7 +526,7 @@ def test_preempting_ends_with_the_first_piece() -> None:
 
 
 def test_preempting_takes_the_session_as_it_finds_it_and_is_resumed_from_the_first_piece_on() -> None:
-    model = Model(1, [("a", True)] * 5, [cut_after(1, BREAKS[0], counted=2)])
+    model = Model(1, history=[("a", True)] * 5, cuts=[cut_after(1, BREAKS[0], counted=2)])
     course = course_of(on_session(preempt=True), position=3)
     follow(course, model)
     assert not model.asked[0].HasField("expected_position")
@@ -395,8 +541,8 @@ def test_preempting_takes_the_session_as_it_finds_it_and_is_resumed_from_the_fir
 
 def test_without_a_policy_the_request_is_sent_as_it_is_and_a_break_is_final() -> None:
     request = on_session()
-    course = Course(GenerateCall(request, timeout=5), None, whereabouts=Whereabouts(7))
-    assert course.begin() == GenerateCall(request, timeout=5)
+    course = Course(WritingCall(request, timeout=5), None, whereabouts=Whereabouts(7))
+    assert course.begin() == WritingCall(request, timeout=5)
     with pytest.raises(errors.Draining):
         perform(course.proceed(errors.Draining("going")), lambda _: None)
 
@@ -474,5 +620,5 @@ def test_an_unary_question_that_times_out_is_a_server_that_is_not_there() -> Non
         return None if isinstance(step, Pause) else replies.session_info(bare_session(SESSION, position=4))
 
     assert course.begin() is None
-    assert perform(course.proceed(None), take_step).request.expected_position == 4
+    assert cast(Any, perform(course.proceed(None), take_step).request).expected_position == 4
     assert [type(step).__name__ for step in steps] == ["UnaryCall", "Pause", "UnaryCall"]

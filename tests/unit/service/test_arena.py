@@ -3,7 +3,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from unrolled_service.arena import Arena, StateSpec, initial_state
+from unrolled_service.graphs.state import StateSpec, initial_state
+from unrolled_service.sessions.arena import Arena
 
 CAPACITY = 5
 SIZE = 7
@@ -58,7 +59,7 @@ class ArenaMachine(RuleBasedStateMachine):
 
 
 TestArena = ArenaMachine.TestCase
-TestArena.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
+TestArena.settings = settings(max_examples=100, stateful_step_count=30)
 
 
 def test_slot_bytes() -> None:

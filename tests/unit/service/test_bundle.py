@@ -12,9 +12,9 @@ import pytest
 from onnx import TensorProto
 
 from tests.support.alphabet import make_cell, write_bundle
-from unrolled_service.bundle import load_bundle
 from unrolled_service.errors import BundleError
-from unrolled_service.probe import measure_numerics
+from unrolled_service.models.bundle import load_bundle
+from unrolled_service.models.probe import measure_numerics
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unrolled_service.calls import Call, begin_call, current_call, note
+from unrolled_service.telemetry.calls import Call, begin_call, current_call, note
 
 METHOD = "/unrolled.v1.GenerationService/Generate"
 

@@ -4,11 +4,11 @@ from pathlib import Path
 import pytest
 
 from tests.support.alphabet import write_bundle
-from unrolled_service.bundle import load_bundle
-from unrolled_service.driver import Driver
+from unrolled_service.bridge.driver import Driver
 from unrolled_service.engine import Engine
+from unrolled_service.models.bundle import load_bundle
+from unrolled_service.rows.slice import Slice
 from unrolled_service.settings import Settings
-from unrolled_service.slice import Slice
 
 
 async def with_driver(tmp_path: Path, scenario: object) -> list[Slice]:

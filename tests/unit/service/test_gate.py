@@ -1,4 +1,4 @@
-from unrolled_service.gate import Gate
+from unrolled_service.storage.gate import Gate
 
 
 class Clock:

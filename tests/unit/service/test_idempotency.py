@@ -13,7 +13,7 @@ from unrolled.v1.session_pb2 import (
     Session,
 )
 from unrolled_service.errors import IdempotencyConflict, SlotsExhausted
-from unrolled_service.idempotency import REMEMBERED_S, Idempotency
+from unrolled_service.storage.idempotency import REMEMBERED_S, Idempotency
 
 MOST = 10_000
 REQUEST = CreateSessionRequest(model="m", seed=5)

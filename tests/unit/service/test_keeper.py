@@ -1,10 +1,10 @@
 import asyncio
 from typing import cast
 
-from unrolled_service.custody import Custody
-from unrolled_service.keeper import Keeper
-from unrolled_service.outbox import Outbox
+from unrolled_service.bridge.outbox import Outbox
 from unrolled_service.settings import Settings
+from unrolled_service.storage.custody import Custody
+from unrolled_service.storage.keeper import Keeper
 
 NEVER = {"store_interval_s": 3000.0, "store_lease_s": 3600.0}
 

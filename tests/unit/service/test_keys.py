@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from unrolled_service.errors import KeyFileError
-from unrolled_service.keys import Key, Keys
+from unrolled_service.snapshots.keys import Key, Keys
 
 A, B = bytes(range(32)), bytes(range(100, 148))
 

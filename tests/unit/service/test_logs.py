@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.service.test_calls import Context
-from unrolled_service.access import Brake
-from unrolled_service.calls import begin_call
-from unrolled_service.logs import JsonLines, PlainLines, fields, start_logging
+from unrolled_service.telemetry.access import Brake
+from unrolled_service.telemetry.calls import begin_call
+from unrolled_service.telemetry.logs import JsonLines, PlainLines, fields, start_logging
 
 RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 OWN = logging.getLogger("unrolled_service.tests")

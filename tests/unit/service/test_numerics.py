@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from unrolled_service.numerics import FORCED_STEPS, ROWS, fingerprint, make_probe
+from unrolled_service.snapshots.numerics import FORCED_STEPS, ROWS, fingerprint, make_probe, make_vector_probe
 
 TOKENS = np.arange(6, dtype=np.int64).reshape(3, 2)
 STATE = np.array([[1.0, 0.0, -0.5]], np.float32)
@@ -57,3 +57,18 @@ def test_the_probe_takes_tokens_of_the_vocabulary(size: int) -> None:
 
 def test_the_probe_never_changes() -> None:
     assert make_probe(96)[:6, 0].tolist() == [84, 74, 5, 15, 66, 5]
+
+
+@pytest.mark.parametrize("width", [1, 3, 64])
+def test_the_probe_takes_vectors_of_any_width(width: int) -> None:
+    probe = make_vector_probe(width)
+
+    assert probe.shape == (FORCED_STEPS, ROWS, width)
+    assert probe.dtype == np.float32
+    assert -2 <= probe.min() < -1
+    assert 1 < probe.max() < 2
+    assert len(np.unique(probe)) > 0.99 * probe.size
+
+
+def test_the_vectors_never_change() -> None:
+    assert make_vector_probe(1)[:3, 0, 0].tolist() == [-1.5178139209747314, 0.5131356716156006, 0.25440549850463867]

@@ -1,7 +1,7 @@
 import asyncio
 
-from unrolled_service.delivery import Delivery
-from unrolled_service.outbox import Outbox, Parcel
+from unrolled_service.bridge.outbox import Outbox, Parcel
+from unrolled_service.rows.delivery import Delivery
 
 
 def test_unread_news_merge() -> None:

@@ -18,13 +18,13 @@ from unrolled_export.golden import record_golden
 from unrolled_export.manifest import to_pretty_json
 from unrolled_export.quantisation import quantise_cell
 from unrolled_export.replay import Cell
-from unrolled_service import bundle as module
-from unrolled_service.arena import StateSpec
-from unrolled_service.bundle import load_bundle
 from unrolled_service.engine import Engine
 from unrolled_service.errors import BundleError
+from unrolled_service.graphs.program import NOT_FORCED, Batch, Program
+from unrolled_service.graphs.state import StateSpec
 from unrolled_service.metrics import Metrics
-from unrolled_service.program import NOT_FORCED, Batch, Program
+from unrolled_service.models import bundle as module
+from unrolled_service.models.bundle import load_bundle
 from unrolled_service.settings import Precision, Settings
 
 V, H = 9, 32
@@ -171,7 +171,7 @@ def test_a_quantised_program_repeats_its_golden_run_among_any_neighbours() -> No
     network, states = make_network()
     quantised = quantise_cell(network, states)
     onnx.checker.check_model(quantised, full_check=True)
-    assert sum(node.op_type == "MatMulInteger" for node in quantised.graph.node) == 2
+    assert sum(node.op_type == "MatMulInteger" for node in quantised.graph.node) == 3
     golden = record_golden(Cell(quantised.SerializeToString(), states), [[1, 2, 3]], rounds=True)
     specs = [StateSpec(state.input, state.output, (H,), 0.0) for state in states]
     program = Program(quantised, specs, V)

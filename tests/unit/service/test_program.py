@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from unrolled_export.reference import choose, uniform
-from unrolled_service.arena import StateSpec
-from unrolled_service.program import NOT_FORCED, Batch, Extras, Outcome, Program
-from unrolled_service.sampling import Sampling
+from unrolled_service.graphs.program import NOT_FORCED, Batch, Extras, Outcome, Program
+from unrolled_service.graphs.sampling import Sampling
+from unrolled_service.graphs.sequence_program import SequenceBatch, SequenceProgram
+from unrolled_service.graphs.state import StateSpec
 
 STATE = StateSpec("h0", "new_h0", (4,))
 BORDER = 1e-5  # probability within which a draw may fall to either side of a border
@@ -112,7 +113,7 @@ def batches(draw: st.DrawFn) -> tuple[NDArray[np.float32], Batch]:
     )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(batches())
 def test_every_step_equals_the_reference(case: tuple[NDArray[np.float32], Batch]) -> None:
     table, batch = case
@@ -192,6 +193,41 @@ def allowed(logits: NDArray[np.float32], draw: float, sampling: Sampling) -> set
     return set(nudged)
 
 
+@pytest.mark.parametrize("name", ["seed", "state", "one", "forced", "inputs", "steps"])
+def test_a_state_may_have_any_name(name: str) -> None:
+    nodes = [
+        helper.make_node("Add", [name, "half"], ["tokens"]),
+        helper.make_node("Gather", ["table", "token"], ["logits"]),
+    ]
+    floats = TensorProto.FLOAT
+    graph = helper.make_graph(
+        nodes,
+        "counter",
+        [
+            helper.make_tensor_value_info("token", TensorProto.INT64, ["batch"]),
+            helper.make_tensor_value_info(name, floats, ["batch", 1]),
+        ],
+        [
+            helper.make_tensor_value_info("logits", floats, ["batch", 2]),
+            helper.make_tensor_value_info("tokens", floats, ["batch", 1]),
+        ],
+        [
+            numpy_helper.from_array(np.array(0.5, np.float32), "half"),
+            numpy_helper.from_array(np.eye(2, dtype=np.float32), "table"),
+        ],
+    )
+    cell = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    states, zero = [StateSpec(name, "tokens", (1,))], np.zeros(1, np.int64)
+    batch = Batch(zero, np.full((3, 1), NOT_FORCED), zero, zero.astype(np.uint64), np.zeros((1, 1), np.float32))
+    assert Program(cell, states, 2).run(batch, np.zeros((1, 1), np.float32)).state.tolist() == [[1.5]]
+
+    sequence = SequenceProgram(cell, states, input_width=0, output="logits", output_width=2, feeds_back=False)
+    three = np.array([3])
+    read = SequenceBatch(np.zeros((3, 1), np.int64), three, three, np.empty((1, 0), np.float32), zero)
+    outcome = sequence.run(read, np.zeros((1, 1), np.float32))
+    assert outcome.trace.ravel().tolist() == [0.5, 1.0, 1.5]
+
+
 @pytest.mark.parametrize("neighbours", [0, 1, 7, 63])
 def test_a_row_does_not_depend_on_its_neighbours_or_on_k(neighbours: int) -> None:
     random = np.random.default_rng(1)
@@ -226,3 +262,27 @@ def test_a_row_does_not_depend_on_its_neighbours_or_on_k(neighbours: int) -> Non
         tokens, state = run(1 + neighbours, steps, [Sampling(), *others])
         assert (tokens[:, 0] == solo_tokens[:, 0]).all()
         assert (state[0] == solo_state[0]).all()
+
+
+@settings(max_examples=60)
+@given(st.data(), st.sampled_from([3, 96, 200]), st.floats(2.0**-20, 2.0**20, width=32), st.booleans())
+def test_greedy_takes_the_first_of_the_likeliest_whatever_the_draw(
+    data: st.DataObject, size: int, scale: float, is_plain: bool
+) -> None:
+    levels = np.array([0.5, 1.0, np.nextafter(np.float32(1), np.float32(0)), -3.0], np.float32) * np.float32(scale)
+    chosen = data.draw(st.lists(st.integers(0, 3), min_size=size, max_size=size))
+    logits = levels[chosen]
+    rows = 4
+    batch = Batch(
+        np.zeros(rows, np.int64),
+        np.full((1, rows), NOT_FORCED),
+        np.arange(rows),
+        np.arange(rows, dtype=np.uint64),
+        np.zeros((rows, 1), np.float32),
+        None if is_plain else Extras([Sampling(temperature=0.0, top_k=i, logit_bias=((0, 0.0),)) for i in range(rows)]),
+    )
+    program = make_table_program(np.tile(logits, (size, 1)))
+
+    outcome = program.run(batch, np.zeros((rows, 4), np.float32))
+
+    assert outcome.tokens.tolist() == [[int(logits.argmax())] * rows]

@@ -8,7 +8,6 @@ import pytest
 
 from tests.support.alphabet import write_bundle
 from tests.support.loop import Clock, Reader, begin, generate, run, run_slice
-from unrolled_service.bundle import Bundle, load_bundle
 from unrolled_service.engine import Engine
 from unrolled_service.errors import (
     SessionBusy,
@@ -18,7 +17,8 @@ from unrolled_service.errors import (
     SlotsExhausted,
     UnrolledError,
 )
-from unrolled_service.session import Session
+from unrolled_service.models.bundle import Bundle, load_bundle
+from unrolled_service.sessions.session import Session
 from unrolled_service.settings import Settings
 
 

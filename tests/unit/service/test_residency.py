@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from unrolled_service.history import Checkpoint, Format, History
-from unrolled_service.residency import Residency
-from unrolled_service.session import Session, Tier
+from unrolled_service.sessions.history import Checkpoint, Format, History
+from unrolled_service.sessions.residency import Residency
+from unrolled_service.sessions.session import Session, Tier
 
 INITIAL = np.array([0.5, -1.0, 2.0], np.float32)
 STATE_BYTES = INITIAL.nbytes

@@ -2,16 +2,16 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from tests.support.alphabet import plain_uniform
 from unrolled_export import reference
-from unrolled_service.draws import draw_constants, draw_uniform
-from unrolled_service.nodes import FLOAT, INT64, Nodes, value
-from unrolled_service.sampling import Sampling
+from unrolled_service.graphs.draws import draw_constants, draw_uniform
+from unrolled_service.graphs.nodes import FLOAT, INT64, Nodes, value
+from unrolled_service.graphs.sampling import Sampling
 
 SEEDS = st.integers(0, 2**64 - 1)
 POSITIONS = st.integers(0, 2**40)
@@ -42,7 +42,6 @@ def uniform(
     return drawn  # type: ignore[no-any-return]
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(SEEDS, POSITIONS), min_size=1, max_size=20), st.integers(1, 5))
 def test_uniform_is_a_function_of_seed_and_position(
     draw: onnxruntime.InferenceSession, pairs: list[tuple[int, int]], steps: int

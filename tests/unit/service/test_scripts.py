@@ -1,7 +1,7 @@
 import pytest
 
-from unrolled_service.redis_store import RedisStore
-from unrolled_service.scripts import locate
+from unrolled_service.storage.redis_store import RedisStore
+from unrolled_service.storage.scripts import locate
 
 SECRET = "hunter2"
 

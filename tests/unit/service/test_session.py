@@ -1,8 +1,8 @@
 import pytest
 
 from unrolled_service.errors import SessionExpired, SessionNotFound
-from unrolled_service.history import Format, History
-from unrolled_service.session import Session, SessionTable, make_session_id
+from unrolled_service.sessions.history import Format, History
+from unrolled_service.sessions.session import Session, SessionTable, make_session_id
 
 
 def make_session(number: int, expires: float) -> Session:

@@ -7,13 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.loop import Reader
-from unrolled_service.delivery import Delivery
-from unrolled_service.program import NOT_FORCED, Outcome
-from unrolled_service.row import NOWHERE
-from unrolled_service.sampling import Sampling
-from unrolled_service.slice import Samples, Slice
-from unrolled_service.table import Table
-from unrolled_service.text_row import TextRow
+from unrolled_service.graphs.program import NOT_FORCED, Outcome
+from unrolled_service.graphs.sampling import Sampling
+from unrolled_service.lanes.table import Table
+from unrolled_service.rows.delivery import Delivery
+from unrolled_service.rows.row import NOWHERE
+from unrolled_service.rows.slice import Samples, Slice
+from unrolled_service.rows.text_row import TextRow
 
 SIZE, V, MAX_ROWS, MAX_STEPS = 3, 26, 6, 4
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -87,7 +87,7 @@ def run_slice(table: Table, model: Model, steps: int, now: float, chance: np.ran
         table.plan(each, now + float(chance.integers(0, 5)))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(seed=st.integers(0, 2**32), moves=st.lists(st.sampled_from(["join", "leave", "run", "run"]), max_size=60))
 def test_rows_come_and_go_and_miss_nothing(seed: int, moves: list[str]) -> None:
     chance = np.random.default_rng(seed)

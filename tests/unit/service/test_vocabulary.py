@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unrolled_service.errors import UnknownCharacter
-from unrolled_service.vocabulary import Vocabulary
+from unrolled_service.models.vocabulary import Vocabulary
 
 CHARACTERS = st.text(st.characters(exclude_categories=["Cs"]), min_size=2, max_size=40).map(
     lambda text: "".join(dict.fromkeys(text))

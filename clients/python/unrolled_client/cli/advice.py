@@ -33,6 +33,8 @@ def explain(error: errors.UnrolledError, server: str) -> click.ClickException:
         return Failure(f"{error.message}; try again in {error.retry_after_s:g} s")
     if error.error_id is not None and error.error_id not in error.message:
         return Failure(f"{error.message}; quote {error.error_id} to the server's operator")
+    if error.method:
+        return Failure(f"{error.message}; the verb is `unrolled {error.method.rpartition('.')[2].lower()}`")
     for kind, advice in _ADVICE.items():
         if isinstance(error, kind):
             return Failure(f"{error.message}; {advice}")

@@ -1,108 +1,88 @@
-"""`unrolled generate`: a prompt in, text out while it arrives."""
+"""`unrolled generate`: a prompt or a condition in; text, vectors or a picture out while it arrives."""
 
-import sys
+from typing import Any
 
 import click
 
+from unrolled_client.answers import Condition
 from unrolled_client.cli import options
-from unrolled_client.cli.advice import explain
-from unrolled_client.cli.failure import Failure
-from unrolled_client.cli.terminal import Terminal, abandon_output
+from unrolled_client.cli.connection import streaming
+from unrolled_client.cli.given import read_text
+from unrolled_client.cli.numbers import to_vector
+from unrolled_client.cli.picture import Picture, to_size
+from unrolled_client.cli.terminal import Terminal
+from unrolled_client.cli.written import write
 from unrolled_client.client import Client
-from unrolled_client.errors import UnrolledError
 from unrolled_client.stream import Stream
-from unrolled_client.wire.requests import GenerateOptions
 
-INTERRUPTED_STATUS = 130
+DEFAULT_TOKENS = 400
 
 
 @click.command()
 @click.argument("prompt", required=False)
 @click.option(
-    "--max-tokens", type=click.IntRange(1), default=400, show_default=True, help="Tokens to generate at most."
+    "--max-tokens",
+    type=click.IntRange(1),
+    help=f"Tokens or vectors to generate at most. Default: {DEFAULT_TOKENS}; with --condition what the bundle says.",
 )
-@click.option("--temperature", type=click.FloatRange(0, 100), help="Divides the logits; 0 takes the most probable.")
-@click.option("--top-k", type=click.IntRange(0), help="Keep this many most probable tokens.")
 @click.option(
-    "--top-p",
-    type=click.FloatRange(0, 1, min_open=True),
-    help="Keep the most probable tokens up to this sum.",
+    "--condition", metavar="LABEL|JSON", help="What to generate: a name, or numbers as [0.1, 0.2], as the bundle takes."
 )
-@click.option("--min-p", type=click.FloatRange(0, 1), help="Keep tokens this times as probable as the best.")
-@click.option("--stop", multiple=True, metavar="TEXT", help="End before this text; may be given several times.")
-@click.option("--seed", type=options.SEED, help="Seed of the draws; the same seed gives the same text.")
-@click.option("--model", metavar="NAME", help="Bundle to use; needed when several are served.")
-@click.option("--session", "session_id", metavar="ID", help="Continue this session.")
-@click.option("--timeout", type=click.FloatRange(0, min_open=True), metavar="SECONDS", help="Time for the whole text.")
+@options.sampling
+@click.option(
+    "--picture", type=to_size, metavar="WIDTHxHEIGHT", help="Show vectors as a picture of pixels from 0 to 1."
+)
+@click.option("--tile", type=to_size, metavar="WIDTHxHEIGHT", help="What part each vector is. Default: whole rows.")
+@options.model
+@options.session
+@options.timeout
 @click.option("--echo/--no-echo", default=None, help="Show the prompt first. Default: only on a terminal.")
 @options.server
 def generate(
     prompt: str | None,
-    max_tokens: int,
-    temperature: float | None,
-    top_k: int | None,
-    top_p: float | None,
-    min_p: float | None,
-    stop: tuple[str, ...],
-    seed: int | None,
-    model: str | None,
+    max_tokens: int | None,
+    condition: str | None,
+    picture: tuple[int, int] | None,
+    tile: tuple[int, int] | None,
     session_id: str | None,
-    timeout: float | None,
     echo: bool | None,
     server: str,
+    **chosen: Any,
 ) -> None:
-    """Stream the text that follows PROMPT.
+    """Stream what follows PROMPT, or what the model makes of a condition.
 
-    Without PROMPT, or with -, the prompt is read from standard input, less one newline at its end.
+    Without PROMPT, or with -, the prompt is read from standard input, less one newline at its end; with --condition
+    there is none unless it is given. Vectors are written as JSON lines, or shown with --picture.
     """
-    text = read_prompt() if prompt is None or prompt == "-" else prompt
+    text = "" if prompt is None and condition is not None else prompt
+    text = read_text() if text is None or text == "-" else text
+    canvas = None if picture is None else Picture(picture, tile)
     terminal = Terminal()
-    chosen: GenerateOptions = {
-        "model": model,
-        "temperature": temperature,
-        "top_k": top_k,
-        "top_p": top_p,
-        "min_p": min_p,
-        "stop": stop,
-        "seed": seed,
-        "timeout": timeout,
-    }
-    try:
-        with Client(server) as client, open_stream(client, session_id, text, max_tokens, chosen) as stream:
-            if terminal.is_interactive if echo is None else echo:
-                terminal.echo(text)
-            terminal.write(stream)
-    except UnrolledError as error:
-        terminal.end_line()
-        raise explain(error, server) from error
-    except ValueError as error:
-        raise Failure(str(error)) from error
-    except KeyboardInterrupt:
-        click.echo()
-        raise SystemExit(INTERRUPTED_STATUS) from None
-    except BrokenPipeError:
-        raise SystemExit(abandon_output()) from None
-    terminal.end_line()
+    chosen["max_tokens"] = DEFAULT_TOKENS if max_tokens is None and condition is None else max_tokens
+    chosen["condition"] = None if condition is None else to_condition(condition)
+    with streaming(server, terminal) as client, open_stream(client, session_id, text, chosen) as stream:
+        if text and (terminal.is_interactive if echo is None else echo):
+            terminal.echo(text)
+        write(stream, terminal, canvas)
     terminal.summarize(stream.finish)
     terminal.note_resumes(stream.resumes)
 
 
-def open_stream(
-    client: Client, session_id: str | None, prompt: str, max_tokens: int, chosen: GenerateOptions
-) -> Stream:
+def open_stream(client: Client, session_id: str | None, prompt: str, chosen: dict[str, Any]) -> Stream:
     """Begin the generation, on a session if one is named.
 
     Raises:
         ValueError: the prompt is not valid text, or a number does not fit its wire type.
     """
     if session_id is None:
-        return client.generate(prompt, max_tokens=max_tokens, **chosen)
-    return client.open_session(session_id).generate(prompt, max_tokens=max_tokens, **chosen)
+        return client.generate(prompt, **chosen)
+    return client.open_session(session_id).generate(prompt, **chosen)
 
 
-def read_prompt() -> str:
-    """Read the prompt from standard input, less one newline at its end."""
-    try:
-        return sys.stdin.read().removesuffix("\n")
-    except UnicodeDecodeError as error:
-        raise Failure(f"the prompt on standard input is not text: {error}") from error
+def to_condition(text: str) -> Condition:
+    """Read a condition: a list in JSON is numbers, anything else a name.
+
+    Raises:
+        Failure: it begins like a list and is none.
+    """
+    return to_vector(text, "--condition") if text.lstrip().startswith("[") else text

@@ -69,7 +69,8 @@ def find_quantile(share: float, counts: Mapping[float, float]) -> float | None:
     rank = share * total
     for (low, below), (bound, count) in pairwise([(0.0, 0.0), *counts.items()]):
         if count >= rank and count > below:
-            return low if math.isinf(bound) else low + (bound - low) * max(rank - below, 0.0) / (count - below)
+            inside = max(rank - below, 0.0) / (count - below)
+            return low if math.isinf(bound) else min(low + (bound - low) * inside, bound)
     return None
 
 

@@ -8,7 +8,7 @@ from unrolled_client.cli import options
 from unrolled_client.cli.advice import explain
 from unrolled_client.client import Client
 from unrolled_client.errors import UnrolledError
-from unrolled_client.values import ModelInfo
+from unrolled_client.models import ModelInfo, Port
 
 SHORT_SHA256 = 12
 
@@ -28,16 +28,29 @@ def models(server: str) -> None:
 def table_of(served: tuple[ModelInfo, ...]) -> Table:
     """Lay out one row a bundle."""
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for header in ("name", "cell", "size", "parameters", "vocabulary", "nats/char", "sha256"):
-        table.add_column(header, justify="left" if header in ("name", "cell", "sha256") else "right")
+    for header in ("name", "task", "takes", "gives", "cell", "parameters", "figure", "sha256"):
+        table.add_column(header, justify="right" if header in ("parameters", "figure") else "left")
     for model in served:
         table.add_row(
             model.name,
-            model.cell,
-            f"{model.layers}x{model.hidden_size}",
+            model.task,
+            describe(model.condition or model.source or model.input),
+            describe(model.output) + (f", {model.length} times" if model.length else ""),
+            f"{model.cell} {model.layers}x{model.hidden_size}",
             f"{model.parameters:,}",
-            f"{len(model.vocabulary)}",
-            "-" if model.nats_per_char is None else f"{model.nats_per_char:.3f}",
+            figure_of(model),
             model.sha256[:SHORT_SHA256],
         )
     return table
+
+
+def describe(port: Port) -> str:
+    """Say what a bundle takes or gives, for instance "10 labels"."""
+    return f"vector of {port.width}" if port.kind == "vector" else f"{port.width} {port.kind}s"
+
+
+def figure_of(model: ModelInfo) -> str:
+    """Say the figure that a bundle is judged by."""
+    if model.nats_per_char is not None:
+        return f"{model.nats_per_char:.3f} nats/char"
+    return next((f"{figure.name} {figure.value:.3f}" for figure in model.figures), "-")

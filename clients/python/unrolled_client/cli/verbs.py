@@ -19,7 +19,11 @@ class Verb:
 VERBS: Mapping[str, Verb] = MappingProxyType(
     {
         "serve": Verb("unrolled_service.cli:serve", "service", "Serve bundles over gRPC."),
-        "generate": Verb("unrolled_client.cli.generate:generate", "cli", "Stream text from a server."),
+        "generate": Verb("unrolled_client.cli.generate:generate", "cli", "Stream what a model writes or draws."),
+        "step": Verb("unrolled_client.cli.step:step", "cli", "Answer every input with an output."),
+        "classify": Verb("unrolled_client.cli.classify:classify", "cli", "Say what a sequence is."),
+        "transduce": Verb("unrolled_client.cli.transduce:transduce", "cli", "Stream the answer to a sequence."),
+        "evaluate": Verb("unrolled_client.cli.evaluate:evaluate", "cli", "Measure a bundle through a server."),
         "models": Verb("unrolled_client.cli.models:models", "cli", "List the bundles that a server serves."),
         "sessions": Verb("unrolled_client.cli.sessions:sessions", "cli", "List the sessions on a server."),
         "top": Verb("unrolled_client.cli.top:top", "cli", "Watch what a server does."),

@@ -20,6 +20,8 @@ from unrolled_client.errors import (
     Unavailable,
     UnrolledError,
 )
+from unrolled_client.values import Chunk
+from unrolled_client.wire.echo import Echo
 
 BREAKS = (Unavailable, SessionMoved, IncompleteStream)
 # While a stream is being resumed its own remains may still run on the session and move it, and all who lost the same
@@ -54,9 +56,10 @@ def closed() -> Cancelled:
     return Cancelled("this program closed the stream before its end", code=grpc.StatusCode.CANCELLED)
 
 
-def diverged(expected: str, text: str) -> FailedPrecondition:
-    """Return what it means that a text was generated again and came out otherwise."""
-    message = f"after the break the text goes on with {text!r} in place of {expected!r}"
+def diverged(expected: Echo, chunk: Chunk | None) -> FailedPrecondition:
+    """Return what it means that a part was written again and came out otherwise; None: not at all."""
+    was, now = (expected.text or expected.vectors), chunk and (chunk.text or chunk.vectors)
+    message = f"after the break it goes on with {now!r:.80} in place of {was!r:.80}"
     return FailedPrecondition(message, code=grpc.StatusCode.FAILED_PRECONDITION)
 
 

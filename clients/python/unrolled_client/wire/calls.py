@@ -1,11 +1,12 @@
 """What a call is: which method, which request, how to read the reply, what a repetition of it does."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
-from unrolled.v1 import generation_pb2
+from unrolled.v1 import generation_pb2, sequence_pb2
 from unrolled_client.errors import UnrolledError
+from unrolled_client.wire.feed import Feed
 
 Reply = TypeVar("Reply")
 
@@ -19,9 +20,9 @@ class UnaryCall(Generic[Reply]):
     """A call with one reply.
 
     Attributes:
-        service: "generation", "sessions" or "models".
+        service: "generation", "sequences", "sessions" or "models".
         method: the rpc's name.
-        request: its message.
+        request: its message, or the feed of its messages.
         parse: turns the reply's message into the value for the caller.
         session_id: session that the call acts on; None for no session.
         has_own_timeout: `timeout` holds in place of the client's limit for calls.
@@ -41,16 +42,96 @@ class UnaryCall(Generic[Reply]):
     is_repeatable: bool = False
     recover: "Callable[[UnrolledError], UnaryCall[Reply] | None]" = never_done
 
+    @property
+    def feed(self) -> Feed | None:
+        """Return the feed of a call that sends several messages; None for one that sends one."""
+        return self.request if isinstance(self.request, Feed) else None
+
 
 @dataclass(frozen=True)
-class GenerateCall:
-    """A Generate call: its request, its deadline in seconds (None waits forever), and whether it is resumed."""
+class WritingCall:
+    """A call that a model answers by writing: Generate or Transduce.
 
-    request: generation_pb2.GenerateRequest
+    Attributes:
+        request: its message.
+        timeout: seconds that it may take; None waits forever.
+        is_resumable: it goes on after a break.
+    """
+
+    request: generation_pb2.GenerateRequest | sequence_pb2.TransduceRequest
     timeout: float | None = None
     is_resumable: bool = True
 
     @property
+    def method(self) -> tuple[str, str]:
+        """Return the service and the rpc's name."""
+        return ("sequences", "Transduce") if self._generation is None else ("generation", "Generate")
+
+    @property
     def session_id(self) -> str | None:
         """Return the session that the call acts on; None for a throw-away stream."""
-        return self.request.session_id or None
+        return None if self._generation is None else self._generation.session_id or None
+
+    @property
+    def expected_position(self) -> int | None:
+        """Return the position that the session must have; None: any."""
+        generation = self._generation
+        is_set = generation is not None and generation.HasField("expected_position")
+        return generation.expected_position if generation is not None and is_set else None
+
+    @property
+    def is_preempting(self) -> bool:
+        """Tell whether it stops a stream that runs on its session."""
+        return self._generation is not None and self._generation.preempt
+
+    @property
+    def given(self) -> int:
+        """Return how many tokens or vectors its prompt has."""
+        return 0 if self._generation is None else len(self._generation.prompt) + len(self._generation.prompt_vectors)
+
+    @property
+    def leaves_length(self) -> bool:
+        """Tell whether the bundle says how much is written."""
+        return self.request.max_tokens == 0
+
+    @property
+    def _generation(self) -> generation_pb2.GenerateRequest | None:
+        return self.request if isinstance(self.request, generation_pb2.GenerateRequest) else None
+
+    def with_seed(self, seed: int) -> "WritingCall":
+        """Return the call with this seed where it has none of its own."""
+        if self.request.HasField("seed"):
+            return self
+        return replace(self, request=_changed(self.request, seed=seed))
+
+    def with_length(self, max_tokens: int) -> "WritingCall":
+        """Return the call with this many tokens or vectors to write at most."""
+        return replace(self, request=_changed(self.request, max_tokens=max_tokens))
+
+
+@dataclass(frozen=True)
+class StepCall:
+    """A call whose inputs are answered one by one.
+
+    Attributes:
+        feed: its messages.
+        session_id: session that it acts on; None for a throw-away one.
+        timeout: seconds that it may take; None waits forever.
+    """
+
+    feed: Feed
+    session_id: str | None = None
+    timeout: float | None = None
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Tell whether making the call twice does no more than making it once, while nothing was answered."""
+        return self.feed.is_repeatable and self.session_id is None
+
+
+def _changed(request: Any, **fields: int) -> Any:
+    changed = type(request)()
+    changed.CopyFrom(request)
+    for name, value in fields.items():
+        setattr(changed, name, value)
+    return changed

@@ -3,18 +3,19 @@
 Owns what is sent next and what a message or an error means; it neither waits nor calls.
 """
 
-from collections.abc import Generator
 from dataclasses import replace
 from typing import Any
 
-from unrolled.v1 import generation_pb2
+from unrolled.v1 import generation_pb2, sequence_pb2
 from unrolled_client.draws import draw_seed
 from unrolled_client.errors import DeadlineExceeded, PositionMismatch, Unreachable, UnrolledError
+from unrolled_client.models import ModelInfo
 from unrolled_client.values import Chunk, Finish, ResumePolicy, SessionInfo
 from unrolled_client.wire import breaks, replies, requests, session_requests
-from unrolled_client.wire.calls import GenerateCall, UnaryCall
+from unrolled_client.wire.calls import UnaryCall, WritingCall
+from unrolled_client.wire.echo import Echo
 from unrolled_client.wire.patience import Patience
-from unrolled_client.wire.resumption import Broken
+from unrolled_client.wire.resumption import Broken, Interrupted
 from unrolled_client.wire.steps import Pause, Program
 from unrolled_client.wire.transcript import Transcript
 from unrolled_client.wire.whereabouts import Whereabouts
@@ -24,13 +25,13 @@ class Course:
     """What has been asked, what has arrived, and what follows from it.
 
     Attributes:
-        transcript: the text as the caller is to see it.
+        transcript: what the caller is to see.
         resumes: how many breaks were overcome.
     """
 
     def __init__(
         self,
-        call: GenerateCall,
+        call: WritingCall,
         patience: Patience | None = None,
         *,
         whereabouts: Whereabouts | None = None,
@@ -53,16 +54,18 @@ class Course:
         self._start = self._known_start()
         self._floor = self._whereabouts.floor or 0
         self._break: UnrolledError | None = None
+        self._overcome: UnrolledError | None = None
         self._loss: UnrolledError | None = None
         self._was_broken = False
         self._was_misplaced = False
-        self._overlap = ""
+        self._lead: int | None = None
+        self._echo = Echo()
 
     @classmethod
     def under(
         cls,
         policy: ResumePolicy | None,
-        call: GenerateCall,
+        call: WritingCall,
         whereabouts: Whereabouts | None,
         ask_timeout_s: float,
     ) -> "Course":
@@ -71,7 +74,7 @@ class Course:
             return cls(call, whereabouts=whereabouts)
         if call.session_id is None:
             # Drawn here, since a call that breaks tells no seed.
-            call = requests.with_seed(call, draw_seed())
+            call = call.with_seed(draw_seed())
         patience = Patience(policy, call.timeout)
         return cls(call, patience, whereabouts=whereabouts, ask_timeout_s=ask_timeout_s)
 
@@ -80,14 +83,14 @@ class Course:
         """Tell whether the generation has ended, well or badly."""
         return self.transcript.is_over
 
-    def begin(self) -> GenerateCall | None:
+    def begin(self) -> WritingCall | None:
         """Return the first call; None where the session's position must be asked for first."""
         if self._patience is None or self._is_blind:
             self._whereabouts.depart()
             return self._call
         return None if self._start is None else self._continue_from(self._start)
 
-    def proceed(self, error: UnrolledError | None) -> Program[GenerateCall]:
+    def proceed(self, error: UnrolledError | None) -> Program[WritingCall]:
         """Find the call that begins the generation, or continues it after a break.
 
         Args:
@@ -105,25 +108,27 @@ class Course:
             except UnrolledError as failure:
                 error = failure
 
-    def take(self, message: generation_pb2.GenerateResponse) -> Chunk | None:
-        """Note a message; return its piece of text, None for the finish and for events of newer servers."""
+    def take(self, message: generation_pb2.GenerateResponse | sequence_pb2.TransduceResponse) -> Chunk | None:
+        """Note a message; return what it adds, None for the finish and for events of newer servers."""
         event = message.WhichOneof("event")
         if self.is_over or event is None:
             return None
-        overcome, self._break = self._break, None
-        self.resumes += overcome is not None
-        if self._overlap:
-            self._compare(message, overcome)
-            return None
+        if self._break is not None:
+            self.resumes += 1
+            self._overcome, self._break = self._break, None
         if event == "finish":
-            self.transcript.complete(self._whole(replies.finish(message.finish)))
+            if self._is_echo_of(None):
+                self.transcript.complete(self._whole(replies.finish(message.finish)))
             return None
-        chunk = replies.chunk(message.chunk)
-        if self._start is None:
-            self._start = chunk.position - len(chunk.text) - len(self._call.request.prompt)
-        self.transcript.add(chunk)
-        if self._patience is not None:
-            self._patience.renew()
+        heard = replies.chunk(message.chunk)
+        if not self._is_echo_of(heard):
+            return None
+        chunk, self._echo = self._echo.rest_of(heard), self._echo.less(heard)
+        if chunk is not None:
+            self._place(chunk)
+            self.transcript.add(chunk)
+            if self._patience is not None:
+                self._patience.renew()
         return chunk
 
     def close(self) -> None:
@@ -131,54 +136,85 @@ class Course:
         self.transcript.fail(breaks.closed())
 
     def _known_start(self) -> int | None:
-        request = self._call.request
-        if not request.session_id:
+        if self._call.session_id is None:
             return 0
-        if request.HasField("expected_position"):
-            return request.expected_position
-        return None if request.preempt else self._whereabouts.certain
+        if self._call.expected_position is not None:
+            return self._call.expected_position
+        return None if self._call.is_preempting else self._whereabouts.certain
 
     @property
     def _is_blind(self) -> bool:
         """Tell whether the position is unknown and cannot be asked for: what is to be preempted still moves it."""
-        return self._start is None and self._call.request.preempt
+        return self._start is None and self._call.is_preempting
 
-    def _broken(self) -> Broken:
-        return Broken(self._call.request, self._start or 0, self.transcript.text)
+    def _place(self, chunk: Chunk) -> None:
+        """Learn from the first piece where the generation began, and whether the bundle has a start of its own."""
+        if self.transcript.position is not None:
+            return
+        begun = chunk.position - chunk.count - self._call.given
+        if self._start is None:
+            self._start = begun
+        self._lead = int(self._start == 0 and begun == 1)
 
-    def _continue_from(self, position: int) -> GenerateCall:
+    def _broken(self) -> Broken | Interrupted:
+        request, text, vectors = self._call.request, self.transcript.text, self.transcript.vectors
+        if isinstance(request, sequence_pb2.TransduceRequest):
+            return Interrupted(request, Echo(text, vectors))
+        return Broken(request, self._start or 0, text, vectors, self._lead or 0)
+
+    def _continue_from(self, position: int) -> WritingCall:
         broken = self._broken()
-        self._overlap = broken.overlap
+        self._echo = broken.echo
         self._whereabouts.depart()
         timeout_s = self._call.timeout if self._patience is None else self._patience.remaining_s()
-        return GenerateCall(broken.continuation(position), timeout_s)
+        return WritingCall(broken.continuation(position), timeout_s)
 
-    def _approach(self) -> Program[GenerateCall]:
-        """Bring the session to where the text continues."""
-        if not self._call.request.session_id:
+    def _approach(self) -> Program[WritingCall]:
+        """Bring the session to where the generation continues."""
+        session_id = self._call.session_id
+        if session_id is None:
+            if isinstance(self._broken(), Broken) and self._call.leaves_length and self.transcript.position is not None:
+                yield from self._learn(self._call.request.model)
             return self._continue_from(0)
         if self._start is not None and self._break is None:
             return self._continue_from(self._start)
-        info = yield from self._ask(session_requests.get_session(self._call.request.session_id))
+        info = yield from self._locate(session_requests.get_session(session_id))
         if self._start is None:
             self._start = self._check_kept(info.position)
+        is_lead_unknown = self._lead is None and self._start == 0 < info.position
+        if self._break is not None and (self._call.leaves_length or is_lead_unknown):
+            yield from self._learn(info.model)
         broken = self._broken()
-        self._check_explained(broken, info.position)
-        if info.position > broken.aim:
-            back = session_requests.rewind_session(info.id, broken.aim, expected_position=info.position)
-            info = yield from self._ask(back)
+        if isinstance(broken, Broken):
+            self._check_explained(broken, info.position)
+            if info.position > broken.aim:
+                back = session_requests.rewind_session(info.id, broken.aim, expected_position=info.position)
+                info = yield from self._locate(back)
         return self._continue_from(info.position)
 
-    def _ask(self, call: UnaryCall[SessionInfo]) -> Generator[Any, Any, SessionInfo]:
+    def _learn(self, model: str) -> Program[None]:
+        """Ask what the bundle alone knows: how long an answer is, and whether something is fed before it."""
+        info: ModelInfo = yield from self._ask(requests.get_model(model))
+        if self._call.leaves_length and info.length is not None:
+            self._call = self._call.with_length(info.length)
+        if self._lead is None:
+            self._lead = int(info.has_start and self._start == 0)
+
+    def _locate(self, call: UnaryCall[SessionInfo]) -> Program[SessionInfo]:
+        info: SessionInfo = yield from self._ask(call)
+        self._whereabouts.report(info.position)
+        return info
+
+    def _ask(self, call: UnaryCall[Any]) -> Program[Any]:
         remaining_s = None if self._patience is None else self._patience.remaining_s()
         limit_s = min((each for each in (remaining_s, self._ask_timeout_s) if each is not None), default=None)
         try:
-            info: SessionInfo = yield replace(call, timeout=limit_s, has_own_timeout=True)
+            info = yield replace(call, timeout=limit_s, has_own_timeout=True)
         except DeadlineExceeded as error:
             if remaining_s is not None and limit_s == remaining_s:
                 raise
-            raise Unreachable(f"no answer about the session: {error.message}", code=error.code) from None
-        self._whereabouts.report(info.position)
+            message = f"no answer to what has to be known to go on: {error.message}"
+            raise Unreachable(message, code=error.code) from None
         if self._patience is not None:
             self._patience.meet()
         return info
@@ -193,7 +229,7 @@ class Course:
     def _check_explained(self, broken: Broken, position: int) -> None:
         # Before the first piece nobody knows whether a call that was to find the session at expected_position has
         # moved it, or somebody else did.
-        is_pinned = self._call.request.HasField("expected_position") and not broken.text
+        is_pinned = self._call.expected_position is not None and not broken.count
         if broken.explains(position) and not (is_pinned and position != broken.start):
             return
         raise breaks.unexplained(position, broken.start)
@@ -220,25 +256,28 @@ class Course:
     def _is_misplaced(self, error: UnrolledError) -> bool:
         """Tell whether the session was elsewhere than its handle thought, of which the caller said nothing."""
         is_untouched = self._break is None and self.transcript.position is None
-        is_ours = bool(self._call.request.session_id) and not self._call.request.HasField("expected_position")
+        is_ours = self._call.session_id is not None and self._call.expected_position is None
         return isinstance(error, PositionMismatch) and is_untouched and is_ours
 
     def _adds_up(self) -> bool:
         """Tell whether the server counts as this side does."""
-        return self.transcript.position in (None, self._broken().end)
+        return self._broken().adds_up(self.transcript.position)
 
-    def _compare(self, message: generation_pb2.GenerateResponse, overcome: UnrolledError | None) -> None:
-        expected, self._overlap = self._overlap, ""
-        if message.chunk.text != expected:
-            self.transcript.fail(breaks.ending_of(breaks.diverged(expected, message.chunk.text), overcome))
+    def _is_echo_of(self, chunk: Chunk | None) -> bool:
+        """Tell whether what comes again, None for the end, is what the caller has; fail where it is not."""
+        is_alike = self._echo.explains(chunk) if chunk is not None else not self._echo.count
+        if not is_alike:
+            self.transcript.fail(breaks.ending_of(breaks.diverged(self._echo, chunk), self._overcome))
+        return is_alike
 
     def _whole(self, finish: Finish) -> Finish:
         """Return the finish of the unbroken generation."""
-        if not self._was_broken:
+        broken = self._broken()
+        if not self._was_broken or isinstance(broken, Interrupted):
             return finish
         return replace(
             finish,
-            prompt_tokens=len(self._call.request.prompt),
-            generated_tokens=len(self.transcript.text),
-            start_position=self._start or 0,
+            prompt_tokens=finish.position - broken.start - broken.count,
+            generated_tokens=broken.count,
+            start_position=broken.start,
         )

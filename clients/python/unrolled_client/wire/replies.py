@@ -8,10 +8,18 @@ from typing import Any
 
 from google.protobuf import duration_pb2
 
-from unrolled.v1 import generation_pb2, model_pb2, session_pb2
-from unrolled_client.values import Chunk, Finish, ModelInfo, Score, SessionInfo, TokenLogprob, TokenLogprobs
+from unrolled.v1 import bundle_pb2, generation_pb2, sequence_pb2, session_pb2
+from unrolled_client.answers import Classification, Output, Vector
+from unrolled_client.values import Chunk, Finish, Score, SessionInfo, TokenLogprob, TokenLogprobs
 
-_PREFIXES = MappingProxyType({"FinishReason": "FINISH_REASON_", "SessionTier": "SESSION_TIER_"})
+_PREFIXES = MappingProxyType(
+    {
+        "FinishReason": "FINISH_REASON_",
+        "Modality": "MODALITY_",
+        "SessionTier": "SESSION_TIER_",
+        "Task": "TASK_",
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -23,8 +31,34 @@ class SessionPage:
 
 
 def chunk(message: generation_pb2.Chunk) -> Chunk:
-    """Read a piece of text."""
-    return Chunk(text=message.text, position=message.position, logprobs=_logprobs(message.logprobs))
+    """Read a piece of what is generated."""
+    return Chunk(
+        text=message.text,
+        position=message.position,
+        logprobs=_logprobs(message.logprobs),
+        vectors=vectors(message.vectors),
+        activations=vectors(message.activations),
+    )
+
+
+def vectors(messages: Iterable[bundle_pb2.Vector]) -> tuple[Vector, ...]:
+    """Read vectors."""
+    return tuple(tuple(message.values) for message in messages)
+
+
+def output(message: sequence_pb2.Output) -> Output:
+    """Read the answer to one input."""
+    return Output(
+        label=message.label,
+        probabilities=tuple(message.probabilities),
+        values=tuple(message.values),
+        activations=tuple(message.activations),
+    )
+
+
+def classification(message: sequence_pb2.ClassifyResponse) -> Classification:
+    """Read the answer to a sequence."""
+    return Classification(output(message.output), message.inputs, message.position)
 
 
 def score(message: generation_pb2.ScoreResponse) -> Score:
@@ -35,13 +69,14 @@ def score(message: generation_pb2.ScoreResponse) -> Score:
         nats_per_token=message.nats_per_token,
         bits_per_token=message.bits_per_token,
         logprobs=_logprobs(message.logprobs),
+        activations=vectors(message.activations),
     )
 
 
 def finish(message: generation_pb2.Finish) -> Finish:
     """Read the end of a generation."""
     return Finish(
-        reason=_name(generation_pb2.FinishReason, message.reason),
+        reason=name_of(generation_pb2.FinishReason, message.reason),
         stop=message.stop or None,
         prompt_tokens=message.usage.prompt_tokens,
         generated_tokens=message.usage.generated_tokens,
@@ -65,7 +100,7 @@ def session_info(message: session_pb2.Session) -> SessionInfo:
         create_time=message.create_time.ToDatetime(tzinfo=UTC),
         expire_time=message.expire_time.ToDatetime(tzinfo=UTC),
         rewindable_from=message.rewindable_from,
-        tier=_name(session_pb2.SessionTier, message.tier),
+        tier=name_of(session_pb2.SessionTier, message.tier),
     )
 
 
@@ -84,31 +119,17 @@ def session_page(message: session_pb2.ListSessionsResponse) -> SessionPage:
     return SessionPage(tuple(map(session_info, message.sessions)), message.next_page_token)
 
 
-def model_info(message: model_pb2.Model) -> ModelInfo:
-    """Read the description of a bundle."""
-    manifest = message.manifest
-    return ModelInfo(
-        name=manifest.name,
-        sha256=message.sha256,
-        description=manifest.description,
-        cell=manifest.architecture.cell,
-        layers=manifest.architecture.layers,
-        hidden_size=manifest.architecture.hidden_size,
-        embedding_size=manifest.architecture.embedding_size,
-        parameters=manifest.architecture.parameters,
-        vocabulary=tuple(manifest.vocabulary),
-        nats_per_char=manifest.evaluation.nats_per_char if manifest.HasField("evaluation") else None,
-    )
-
-
-def model_infos(message: model_pb2.ListModelsResponse) -> tuple[ModelInfo, ...]:
-    """Read the descriptions of all bundles."""
-    return tuple(map(model_info, message.models))
-
-
 def seconds(duration: duration_pb2.Duration) -> float:
     """Return a duration in seconds."""
     return duration.seconds + duration.nanos / 1e9
+
+
+def name_of(enum: Any, number: int) -> str:
+    """Return a value's name in lower case without the enum's; the number as text where a newer server made it up."""
+    value = enum.DESCRIPTOR.values_by_number.get(number)
+    if value is None:
+        return str(number)
+    return str(value.name).removeprefix(_PREFIXES[enum.DESCRIPTOR.name]).lower()
 
 
 def _logprobs(messages: Iterable[generation_pb2.TokenLogprobs]) -> tuple[TokenLogprobs, ...]:
@@ -119,11 +140,3 @@ def _logprobs(messages: Iterable[generation_pb2.TokenLogprobs]) -> tuple[TokenLo
         )
         for entry in messages
     )
-
-
-def _name(enum: Any, number: int) -> str:
-    """Return a value's name in lower case without the enum's; the number as text where a newer server made it up."""
-    value = enum.DESCRIPTOR.values_by_number.get(number)
-    if value is None:
-        return str(number)
-    return str(value.name).removeprefix(_PREFIXES[enum.DESCRIPTOR.name]).lower()

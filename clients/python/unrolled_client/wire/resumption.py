@@ -1,4 +1,4 @@
-"""How a generation that broke off is continued, so that its text is that of the unbroken one.
+"""How what a model wrote until it broke off is continued, so that the whole is that of the unbroken call.
 
 Arithmetic over what was asked, what has arrived and where the session is now. It knows nothing of errors, time
 and connections. One character is one token, as in every vocabulary of Unrolled.
@@ -6,55 +6,71 @@ and connections. One character is one token, as in every vocabulary of Unrolled.
 
 from dataclasses import dataclass
 
-from unrolled.v1 import generation_pb2
+from unrolled.v1 import bundle_pb2, generation_pb2, sequence_pb2
+from unrolled_client.answers import Vector
+from unrolled_client.wire.echo import Echo
 
 
 @dataclass(frozen=True)
 class Broken:
     """A generation that broke off.
 
-    The history that the caller is to see is what the session held before, then the prompt, then the text:
+    The history that the caller is to see is what the session held before, then the bundle's own start, then the
+    prompt, then what was generated:
 
-        0 ......... start ............. start + prompt ........... end
-          (before)          (prompt)                     (text)
+        0 ......... start .. start + lead ............. start + lead + prompt ........... end
+          (before)      (own start)         (prompt)                          (generated)
 
     Attributes:
         request: what was asked at first.
-        start: position of the session before the call, in tokens; 0 without a session.
-        text: what has arrived.
+        start: position of the session before the call; 0 without a session.
+        lead: how many tokens or vectors the server fed by itself at position 0: 1 or 0.
+        text: what has arrived, where tokens are generated.
+        vectors: what has arrived, where vectors are generated.
     """
 
     request: generation_pb2.GenerateRequest
     start: int
-    text: str
+    text: str = ""
+    vectors: tuple[Vector, ...] = ()
+    lead: int = 0
+
+    @property
+    def count(self) -> int:
+        """Return how many tokens or vectors have arrived."""
+        return len(self.text) + len(self.vectors)
 
     @property
     def end(self) -> int:
         """Return the position after all that has arrived."""
-        return self.start + len(self.request.prompt) + len(self.text)
+        return self.start + self.lead + self._given + self.count
 
     @property
-    def overlap(self) -> str:
+    def echo(self) -> Echo:
         """Return what is generated once more and must come out the same.
 
-        Empty, except where nothing but the finish is missing: no call generates nothing, so the last character
-        is asked for again.
+        Nothing, except where nothing but the finish is missing: no call generates nothing, so the last token or
+        vector is asked for again.
         """
-        is_complete = len(self.text) >= self.request.max_tokens
-        return self.text[-1:] if is_complete else ""
+        is_complete = 0 < self.request.max_tokens <= self.count
+        return Echo(self.text[-1:], self.vectors[-1:]) if is_complete else Echo()
+
+    def adds_up(self, position: int | None) -> bool:
+        """Tell whether the server counts as this side does; None: it has said nothing yet."""
+        return position in (None, self.end)
 
     @property
     def aim(self) -> int:
         """Return the position from which to generate on."""
-        return self.end - len(self.overlap)
+        return self.end - self.echo.count
 
     def explains(self, position: int) -> bool:
         """Tell whether this call can have left the session at a position.
 
         A server that was lost may have stored nothing since the start, but it knew that much; one that lives may
-        have counted text that never arrived, but no more than was asked for.
+        have counted what never arrived, but no more than was asked for.
         """
-        return self.start <= position <= self.start + len(self.request.prompt) + self.request.max_tokens
+        return self.start <= position <= self.start + self.lead + self._given + self.request.max_tokens
 
     def continuation(self, position: int) -> generation_pb2.GenerateRequest:
         """Return the request that generates on.
@@ -62,17 +78,50 @@ class Broken:
         Args:
             position: where the session is, from `start` to `aim`; what it lacks up to there is fed to it.
         """
-        history = self.request.prompt + self.text
-        skipped, kept = position - self.start, self.aim - self.start
+        skipped, echo = position - self.start, self.echo
+        lacking = slice(max(skipped - self.lead, 0), self.aim - self.start - self.lead)
         request = generation_pb2.GenerateRequest()
         request.CopyFrom(self.request)
-        request.prompt = history[skipped:kept]
-        request.max_tokens = max(self.request.max_tokens - len(self.text), 0) + len(self.overlap)
-        request.resumed_tokens += len(self.text) - len(self.overlap)
+        request.prompt = (self.request.prompt + self.text)[lacking]
+        generated = [bundle_pb2.Vector(values=values) for values in self.vectors]
+        del request.prompt_vectors[:]
+        request.prompt_vectors.extend([*self.request.prompt_vectors, *generated][lacking])
+        if self.request.max_tokens:
+            request.max_tokens = max(self.request.max_tokens - self.count, 0) + echo.count
+        if self.text:
+            request.resumed_tokens += len(self.text) - len(echo.text)
         if skipped:
             request.resumed_tokens = min(request.resumed_tokens, len(request.prompt))
+            request.ClearField("condition")
         if request.session_id:
             request.expected_position = position
-            # Once there is text, whoever runs on the session may have taken it over since.
-            request.preempt = self.request.preempt and not self.text
+            # Once something came, whoever runs on the session may have taken it over since.
+            request.preempt = self.request.preempt and not self.count
         return request
+
+    @property
+    def _given(self) -> int:
+        return len(self.request.prompt) + len(self.request.prompt_vectors)
+
+
+@dataclass(frozen=True)
+class Interrupted:
+    """A target that broke off: there is no state to go on from, so all of it is written again.
+
+    The same seed writes the same; what the caller has is compared and passed over.
+
+    Attributes:
+        request: what was asked.
+        echo: what has arrived.
+    """
+
+    request: sequence_pb2.TransduceRequest
+    echo: Echo
+
+    def adds_up(self, _position: int | None) -> bool:
+        """Say that it does: nothing here depends on how the server counts."""
+        return True
+
+    def continuation(self, _position: int) -> sequence_pb2.TransduceRequest:
+        """Return the request that writes it again."""
+        return self.request

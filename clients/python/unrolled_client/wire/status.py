@@ -35,6 +35,7 @@ def error_of(failure: Any) -> errors.UnrolledError:
         retry_after_s=seconds(retry.retry_delay) if _unpack(status, retry) else None,
         error_id=info.metadata.get("error_id") if is_explained else None,
         position=_position_in(info) if is_explained else None,
+        method=info.metadata.get("method") if is_explained else None,
     )
 
 

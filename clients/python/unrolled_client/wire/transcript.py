@@ -1,5 +1,6 @@
-"""What is known of one generation: the text so far and how it ended."""
+"""What is known of one generation: what came so far and how it ended."""
 
+from unrolled_client.answers import Vector
 from unrolled_client.errors import UnrolledError
 from unrolled_client.values import Chunk, Finish
 from unrolled_client.wire.whereabouts import Whereabouts
@@ -11,7 +12,7 @@ class Transcript:
     Attributes:
         finish: how the generation ended well; None before.
         error: how it ended badly; None otherwise.
-        position: position after the text so far, in tokens; None before the first piece.
+        position: position after what came so far, in tokens or vectors; None before the first piece.
     """
 
     def __init__(self, whereabouts: Whereabouts | None = None) -> None:
@@ -25,6 +26,8 @@ class Transcript:
         self.position: int | None = None
         self._whereabouts = whereabouts or Whereabouts()
         self._pieces: list[str] = []
+        self._vectors: list[Vector] = []
+        self._activations: list[Vector] = []
 
     @property
     def text(self) -> str:
@@ -32,13 +35,25 @@ class Transcript:
         return "".join(self._pieces)
 
     @property
+    def vectors(self) -> tuple[Vector, ...]:
+        """Return the vectors received so far."""
+        return tuple(self._vectors)
+
+    @property
+    def activations(self) -> tuple[Vector, ...]:
+        """Return the activations received so far."""
+        return tuple(self._activations)
+
+    @property
     def is_over(self) -> bool:
         """Tell whether the stream has ended, well or badly."""
         return self.finish is not None or self.error is not None
 
     def add(self, chunk: Chunk) -> None:
-        """Note a piece of text."""
+        """Note a piece."""
         self._pieces.append(chunk.text)
+        self._vectors.extend(chunk.vectors)
+        self._activations.extend(chunk.activations)
         self.position = chunk.position
         self._whereabouts.report(chunk.position)
 

@@ -1,0 +1,152 @@
+"""What a synchronous client asks of models: a method for each shape."""
+
+from typing import TypeVar, Unpack
+
+from unrolled_client.answers import Classification, Condition, Item, Watched
+from unrolled_client.steps import Steps
+from unrolled_client.stream import Stream
+from unrolled_client.values import Score
+from unrolled_client.wire import requests, sequence_requests
+from unrolled_client.wire.calls import StepCall, UnaryCall, WritingCall
+from unrolled_client.wire.feed import Given
+from unrolled_client.wire.options import GenerateOptions, WritingOptions
+from unrolled_client.wire.whereabouts import Whereabouts
+
+Reply = TypeVar("Reply")
+
+
+class Inference:
+    """The methods of `Client` that ask a model, from a fresh state on; it says how calls are made."""
+
+    def generate(
+        self, prompt: str = "", *, max_tokens: int | None = None, **options: Unpack[GenerateOptions]
+    ) -> Stream:
+        """Feed the prompt to a fresh state and stream what follows: text, or vectors where the bundle writes those.
+
+        The call begins at once; its errors come out of the stream.
+
+        Args:
+            prompt: text to feed first; may be empty where the bundle has a start of its own.
+            max_tokens: how many tokens or vectors to generate at most, from 1; None: the length that the bundle says.
+            options: condition, prompt_vectors, activations, model, sampling (or temperature, top_k, top_p, min_p,
+                repetition_penalty, presence_penalty, frequency_penalty, logit_bias), stop, seed, expected_position,
+                logprobs, preempt, resume and timeout in seconds; each None or left out takes the server's default.
+                See `wire.options.GenerateOptions`.
+
+        Raises:
+            TypeError: an option is unknown or has the wrong type.
+            ValueError: a number does not fit its wire type.
+        """
+        return self._start(requests.generate(prompt, max_tokens=max_tokens, **options))
+
+    def transduce(self, source: Item, *, max_tokens: int | None = None, **options: Unpack[WritingOptions]) -> Stream:
+        """Read a source and stream the sequence that the model answers it with: text or vectors.
+
+        A break is overcome by writing it again with the same seed; what is there already is compared and passed over.
+
+        Args:
+            source: a text, or vectors of numbers; at most 1 MiB.
+            max_tokens: how many tokens or vectors to write at most; None: the length that the bundle says.
+            options: as of `generate`, as far as they apply: see `wire.options.WritingOptions`. Without any sampling
+                the most probable token is taken.
+
+        Raises:
+            TypeError: the source is neither a text nor vectors, or an option is unknown or has the wrong type.
+            ValueError: a number does not fit its wire type.
+        """
+        return self._start(sequence_requests.transduce(source, max_tokens=max_tokens, **options))
+
+    def step(
+        self,
+        inputs: Given,
+        *,
+        model: str | None = None,
+        activations: Watched | None = None,
+        timeout: float | None = None,
+    ) -> Steps:
+        """Answer every input with one output, from a fresh state on.
+
+        The call begins at once; its errors come out of what it returns. Where all inputs are there from the
+        beginning, a call that breaks before the first answer is made again.
+
+        Args:
+            inputs: a text, or vectors of numbers (lists or arrays), sent in as few messages as can be; or an iterable
+                of texts, vectors or groups of vectors, each sent as soon as it is there. A thread takes it, which may
+                wait for the answers before.
+            model: name of the bundle; None for the only one served.
+            activations: what to report of the state after each input: `Activations`, a state's name, or a pair of a
+                name and units; None: nothing.
+            timeout: seconds that the whole call may take; None waits.
+
+        Raises:
+            TypeError: inputs that are all there are neither text nor vectors.
+        """
+        call = sequence_requests.step(inputs, model=model, activations=activations, timeout=timeout)
+        return self._start_steps(call)
+
+    def classify(
+        self,
+        inputs: Given,
+        *,
+        model: str | None = None,
+        activations: Watched | None = None,
+        timeout: float | None = None,
+    ) -> Classification:
+        """Read inputs to their end and return the answer to them as a whole.
+
+        Args:
+            inputs: as of `step`; at least one, by default at most 65,536.
+            model: name of the bundle; None for the only one served.
+            activations: what to report of the state after the last input, as of `step`; None: nothing.
+            timeout: seconds that it may take; None waits.
+
+        Raises:
+            TypeError: the inputs are neither text nor vectors.
+            TaskMismatch: the bundle does something else; `method` names what.
+        """
+        return self._run(sequence_requests.classify(inputs, model=model, activations=activations, timeout=timeout))
+
+    def score(
+        self,
+        text: str,
+        *,
+        model: str | None = None,
+        logprobs: int | None = None,
+        per_token: bool = False,
+        activations: Watched | None = None,
+        condition: Condition | None = None,
+        timeout: float | None = None,
+    ) -> Score:
+        """Say how likely the model finds a text.
+
+        Args:
+            text: at least two tokens; the first is given, the others are predicted. Where the bundle has a start
+                token that is given, and all of the text is predicted.
+            model: name of the bundle; None for the only one served.
+            logprobs: how many of the most probable tokens to describe beside each one, at most 20; needs
+                per_token.
+            per_token: describe every token; the text may then have at most 8,192.
+            activations: what to report of the state that each token is predicted from, as of `step`; needs per_token.
+            condition: what sets the state at position 0: a name or numbers; needed where the bundle has a condition.
+            timeout: seconds that it may take; None waits: a long text takes a step of the model for each token.
+        """
+        return self._run(
+            requests.score(
+                text,
+                model=model,
+                logprobs=logprobs,
+                per_token=per_token,
+                activations=activations,
+                condition=condition,
+                timeout=timeout,
+            )
+        )
+
+    def _start(self, call: WritingCall, whereabouts: Whereabouts | None = None) -> Stream:
+        raise NotImplementedError
+
+    def _start_steps(self, call: StepCall, whereabouts: Whereabouts | None = None) -> Steps:
+        raise NotImplementedError
+
+    def _run(self, call: UnaryCall[Reply]) -> Reply:
+        raise NotImplementedError

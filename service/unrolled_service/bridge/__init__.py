@@ -1,0 +1,1 @@
+"""Between the engine's thread and the event loop."""

@@ -1,0 +1,79 @@
+"""Engines side by side, each on its own thread: for hosts with more cores than one engine can use.
+
+A session stays on the worker that made it; the last character of its id says which. A call without a
+session goes to the worker with the fewest rows. Runs on the event loop.
+"""
+
+import heapq
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count, islice
+
+from unrolled_service.bridge.driver import Driver
+from unrolled_service.engine import Engine
+from unrolled_service.models.bundle import Bundle
+from unrolled_service.rows.slice import Slice
+from unrolled_service.sessions.session import SessionInfo
+from unrolled_service.settings import Settings
+
+_MARKS = "0123456789abcdefghijklmnopqrstuvwxyz"
+MAX_WORKERS = len(_MARKS)
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """An engine and the driver that runs it."""
+
+    engine: Engine
+    driver: Driver
+
+
+class Workers:
+    """All workers of a server; they share the bundles and divide sessions and streams among them.
+
+    Args:
+        bundles: what to serve; names must differ.
+        settings: how many workers, and the limits of all together.
+        on_slice: called on the event loop with what each slice did.
+    """
+
+    def __init__(self, bundles: Sequence[Bundle], settings: Settings, on_slice: Callable[[Slice], None]) -> None:
+        number, serials = settings.engine_threads, count(1)
+        share = settings.model_copy(
+            update={
+                "max_sessions": -(-settings.max_sessions // number),
+                "max_streams": -(-settings.max_streams // number),
+            }
+        )
+        engines = [Engine(bundles, share, mark=mark, serials=serials) for mark in _MARKS[:number]]
+        self._workers = [Worker(engine, Driver(engine, on_slice)) for engine in engines]
+
+    def __iter__(self) -> Iterator[Worker]:
+        return iter(self._workers)
+
+    @property
+    def streams(self) -> int:
+        """Rows that were submitted and not closed."""
+        return sum(worker.engine.streams for worker in self)
+
+    def of_session(self, session_id: str) -> Worker:
+        """Return the worker of a session; some worker, which does not know it, if there is no such session."""
+        place = _MARKS.find(session_id[-1:])
+        return self._workers[place if 0 <= place < len(self._workers) else 0]
+
+    def for_stream(self) -> Worker:
+        """Return the worker with the fewest rows."""
+        return min(self._workers, key=lambda worker: worker.engine.streams)
+
+    def for_session(self) -> Worker:
+        """Return the worker with the fewest sessions."""
+        return min(self._workers, key=lambda worker: len(worker.engine.registry))
+
+    async def sessions(self, after: int, limit: int) -> list[SessionInfo]:
+        """Return up to ``limit`` sessions, oldest first, that were made after the one with serial ``after``."""
+        pages = [await worker.driver.call(_list, worker.engine, after, limit) for worker in self]
+        return list(islice(heapq.merge(*pages, key=lambda session: session.serial), limit))
+
+
+def _list(engine: Engine, after: int, limit: int) -> list[SessionInfo]:
+    return [engine.registry.describe(session) for session in engine.registry.page(after, limit)]

@@ -1,0 +1,1 @@
+"""Rows that advance together: which they are, how many steps, and the slice."""

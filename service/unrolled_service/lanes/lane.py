@@ -1,0 +1,130 @@
+"""One bundle with its sessions' states and its rows, and the slice that advances them.
+
+A slice is five beats: choose, gather, run, deliver, settle. It runs on the engine's thread; news
+leaves as ``Delivery`` values, and who carries them to the callers is somebody else's business. What the beats do
+depends on what the rows give: tokens (``text_lane``) or anything else (``sequence_lane``).
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+
+from unrolled_service.graphs.state import Floats
+from unrolled_service.lanes.scheduler import Scheduler
+from unrolled_service.models.bundle import Bundle
+from unrolled_service.rows.row import Row
+from unrolled_service.rows.slice import Slice
+from unrolled_service.sessions.history import Checkpoint, Format
+from unrolled_service.sessions.residency import Residency
+from unrolled_service.settings import Settings
+
+STAGES = ("choose", "gather", "run", "deliver", "settle")
+
+
+class Lane(ABC):
+    """Rows of one bundle that advance together.
+
+    Args:
+        bundle: what is served.
+        initial: f32[S], the state at position 0.
+        settings: limits of rows, steps, streams and sessions.
+
+    Attributes:
+        form: what its sessions' histories are made of.
+        residency: where the sessions' states are.
+        scheduler: which rows run.
+        sessions: number of sessions.
+        streams: number of rows that have a place and were not released.
+    """
+
+    def __init__(self, bundle: Bundle, initial: Floats, settings: Settings) -> None:
+        self.bundle = bundle
+        host = bundle.host
+        self.form = Format(host.vocabulary_size, host.input_width, host.is_generative)
+        self.residency = Residency(initial, max(settings.slots, settings.max_streams))
+        self.scheduler = Scheduler(
+            max_rows=settings.max_rows,
+            max_steps=settings.max_steps,
+            slice_s=settings.slice_ms / 1000,
+            pause_s=settings.pause_ms / 1000,
+            credit=settings.credit,
+        )
+        self.sessions = 0
+        self.streams = 0
+        self._record = Slice(bundle.name)
+
+    @abstractmethod
+    def slice(self, now: float, before_run: Callable[[], None]) -> Slice | None:
+        """Advance every chosen row by up to K steps; return what was done, or None if no row wants to run.
+
+        Args:
+            now: engine time.
+            before_run: called when everything is ready and the interpreter's lock is about to be let go.
+        """
+
+    def admit(self, row: Row, first: Floats | None = None) -> None:
+        """Take in a row.
+
+        Args:
+            row: its state begins as its session's.
+            first: f32[S], the state at position 0 where that is not the zero state.
+        """
+        self.reserve()
+        if session := row.session:
+            if first is not None:
+                self.residency.begin(session, first)
+            first = self.residency.state_of(session)
+            self.residency.bring_in(session)
+            session.row = row
+        self.begin(row, first)
+
+    def reserve(self) -> None:
+        """Keep a place for a row that is to begin later."""
+        self.streams += 1
+
+    def begin(self, row: Row, first: Floats | None = None) -> None:
+        """Let a row run that has a place, from a state f32[S] or the zero state."""
+        row.state = self.residency.initial if first is None else first
+        self.scheduler.add(row)
+
+    def stop(self, row: Row) -> None:
+        """Compute no more of a row; it must still be released."""
+        self._take_out(row)
+        self.scheduler.remove(row)
+
+    def release(self, row: Row) -> None:
+        """Let go of a row, and of its session, which is left at the last delivered position."""
+        self.streams -= 1
+        self.stop(row)
+        if session := row.session:
+            if row.state is not None and row.can_advance_session():
+                self._advance([row], row.state[None])
+            row.keep_delivered()
+            session.row = None
+            self.residency.rest(session)
+
+    def _note_waits(self, joining: Sequence[Row], now: float) -> None:
+        """Note how long rows have waited that run for the first time."""
+        for row in joining:
+            if row.chosen_at is None:
+                row.chosen_at = now
+                self._record.queue_waits_s.append(now - row.arrived)
+
+    def _advance(self, rows: Sequence[Row], states: Floats) -> None:
+        """Give sessions the states of their rows, f32[len(rows), S]."""
+        self.residency.write([row.session for row in rows if row.session], states)
+        for row, state in zip(rows, states, strict=True):
+            row.advance_session()
+            if row.session and row.session.history.wants_checkpoint(row.consumed):
+                self.residency.keep(row.session, Checkpoint(row.consumed, state.tobytes()))
+
+    def _close_record(self, rows: int, steps: int, marks: Sequence[float]) -> Slice:
+        """Return the record of the slice, whose beats lie between these moments, and begin the next one."""
+        record, self._record = self._record, Slice(self.bundle.name)
+        record.rows, record.steps = rows, steps
+        record.stages_s = {name: marks[i + 1] - marks[i] for i, name in enumerate(STAGES)}
+        if steps:
+            self.scheduler.learn(rows, steps, record.stages_s)
+        return record
+
+    def _take_out(self, row: Row) -> None:  # most rows stand nowhere else
+        """Take a row out of the batch, with its state if that may still be needed."""

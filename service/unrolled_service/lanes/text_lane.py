@@ -1,0 +1,91 @@
+"""The rows of a bundle that gives tokens: the cell and the sampler run as one, and the batch stays in place."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import cast
+
+from unrolled_service.graphs.program import Program
+from unrolled_service.lanes.lane import Lane
+from unrolled_service.lanes.table import Table, count_inputs
+from unrolled_service.models.bundle import Bundle
+from unrolled_service.rows.row import NOWHERE, Row
+from unrolled_service.rows.slice import Samples, Slice
+from unrolled_service.rows.text_row import TextRow
+from unrolled_service.settings import Settings
+
+
+class TextLane(Lane):
+    """Rows whose outputs are tokens.
+
+    Args:
+        bundle: what is served.
+        program: its cell with the sampler.
+        settings: limits of rows, steps, streams and sessions.
+    """
+
+    def __init__(self, bundle: Bundle, program: Program, settings: Settings) -> None:
+        super().__init__(bundle, program.initial, settings)
+        self._program = program
+        size = len(program.initial)
+        self._table = Table(size, len(bundle.vocabulary), settings.max_rows, settings.max_steps)
+
+    def slice(self, now: float, before_run: Callable[[], None]) -> Slice | None:
+        """Advance every chosen row by up to K steps; see ``Lane.slice``."""
+        marks = [time.perf_counter()]
+        record, joining = self._record, self.scheduler.choose()
+        rows = self._table.arrange(cast(list[TextRow], joining), record)
+        if not rows:
+            return None
+        steps = self.scheduler.steps(rows, self._table.steps_left)
+        marks.append(time.perf_counter())
+        self._note_waits(joining, now + marks[1] - marks[0])
+        self._advance_sessions(rows)
+        batch, state = self._table.batch(rows, steps)
+        before_run()
+        marks.append(time.perf_counter())
+        outcome = self._program.run(batch, state)
+        marks.append(time.perf_counter())
+        started, _, gathered, ran = marks
+        samples = Samples(
+            outcome.tokens,
+            outcome.descriptions,
+            self.bundle.vocabulary.decode(outcome.tokens),
+            ended_at=now + ran - started,
+            step_s=(ran - gathered) / steps,
+            traced=batch.extras.traced if batch.extras else None,
+            trace=outcome.trace,
+        )
+        if batch.extras is not None:
+            count_inputs(rows, batch, outcome)
+        told = self._deliver(self._table.step(outcome, samples), samples, record)
+        marks.append(time.perf_counter())
+        for row in self.scheduler.settle(told):
+            self._take_out(row)
+        marks.append(time.perf_counter())
+        return self._close_record(len(rows), steps, marks)
+
+    def _deliver(self, rows: Sequence[TextRow], samples: Samples, record: Slice) -> list[TextRow]:
+        """Let rows take their samples and tell what came of them; return those that told."""
+        told, now = [], samples.ended_at
+        pause_s = self.scheduler.pause_s(samples)
+        for row in rows:
+            self._table.catch_up(row, record)
+            if delivery := row.tell(now):
+                record.generated_tokens += len(delivery.text)
+                record.deliveries.append(delivery)
+                told.append(row)
+            self._table.plan(row, row.told_at + pause_s)
+        return told
+
+    def _advance_sessions(self, rows: Sequence[TextRow]) -> None:
+        """Let sessions follow to their rows' states, where everything up to there was delivered."""
+        followers = [row for row in rows if row.session is not None and row.can_advance_session()]
+        if followers:
+            self._advance(followers, self._table.states_of(followers))
+
+    def _take_out(self, row: Row) -> None:
+        if row.place != NOWHERE:
+            text_row = cast(TextRow, row)
+            if not row.is_finished or row.session is not None:
+                row.state = self._table.state_of(text_row)
+            self._table.leave(text_row)

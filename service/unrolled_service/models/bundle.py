@@ -1,0 +1,166 @@
+"""A bundle: read once, checked, and replayed before it is served."""
+
+import hashlib
+import logging
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+from unrolled.v1.bundle_pb2 import Manifest
+from unrolled_service.errors import BundleError
+from unrolled_service.graphs.program import NOT_FORCED, Batch, Program
+from unrolled_service.graphs.sequence_program import SequenceProgram
+from unrolled_service.graphs.state import StateSpec
+from unrolled_service.models.assembly import Assembly
+from unrolled_service.models.beginning import Condition, Encoder
+from unrolled_service.models.bundle_files import parse_message, read_file
+from unrolled_service.models.golden import RunDiffers
+from unrolled_service.models.probe import is_independent, measure_numerics
+from unrolled_service.models.shape import CELL, find_faults, is_generative
+from unrolled_service.models.vocabulary import Vocabulary
+from unrolled_service.settings import Precision
+from unrolled_service.snapshots.snapshot import Host
+
+FORMAT = 1
+_TRIALS, _TRIAL_ROWS, _TRIAL_STEPS = 5, 64, 16
+_WORTHWHILE = 1.2
+_log = logging.getLogger(__name__)
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}")
+_MANIFEST, _GOLDEN = "manifest.json", "golden.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A bundle that has proved itself.
+
+    Attributes:
+        name: what callers ask for.
+        sha256: identity, of the manifest file, which names the sha256 of the others.
+        manifest: as written.
+        vocabulary: its tokens; none where the cell neither takes nor gives tokens.
+        states: its state tensors; none where a step knows of no other one.
+        program: its cell, ready to run: with the sampler where it generates tokens, else over sequences.
+        precision: which form of the cell that is: "fp32", or that of a variant.
+        host: what continues a session's state, for snapshots.
+        condition: what sets the state at position 0, if a condition does.
+        encoder: what reads the source, if there is one.
+    """
+
+    name: str
+    sha256: str
+    manifest: Manifest
+    vocabulary: Vocabulary
+    states: tuple[StateSpec, ...]
+    program: Program | SequenceProgram
+    precision: str
+    host: Host
+    condition: Condition | None = None
+    encoder: Encoder | None = None
+
+
+def load_bundle(folder: Path, precision: Precision = "auto") -> Bundle:
+    """Read, check and replay a bundle.
+
+    Args:
+        folder: where it lies.
+        precision: "fp32" or "int8" for that form of the cell; "auto" for the one that is faster here.
+
+    Raises:
+        BundleError: naming the file and what is wrong with it, or that there is no such form.
+    """
+    file = folder / _MANIFEST
+    manifest_bytes = read_file(file)
+    manifest = parse_message(file, manifest_bytes, Manifest())
+    _check_manifest(file, manifest)
+    assembly = Assembly(folder, manifest)
+    chosen, program = _choose(assembly, precision)
+    sha256 = hashlib.sha256(manifest_bytes).hexdigest()
+    size = len(manifest.vocabulary)
+    if not is_independent(program, size):
+        _log.warning("%s: the cell's last bits depend on what runs beside a row; seeded outputs may too", folder)
+    host = Host(
+        model=manifest.name,
+        model_sha256=bytes.fromhex(sha256),
+        precision=chosen,
+        numerics=measure_numerics(program, size),
+        state_size=len(program.initial),
+        vocabulary_size=size,
+        input_width=manifest.input.width,
+        is_generative=is_generative(manifest),
+    )
+    return Bundle(
+        name=manifest.name,
+        sha256=sha256,
+        manifest=manifest,
+        vocabulary=Vocabulary(manifest.vocabulary),
+        states=assembly.states,
+        program=program,
+        precision=chosen,
+        host=host,
+        condition=assembly.condition,
+        encoder=assembly.encoder,
+    )
+
+
+def _choose(assembly: Assembly, precision: Precision) -> tuple[str, Program | SequenceProgram]:
+    """Return the form of the cell that is asked for. In doubt it is fp32: the others must be clearly faster."""
+    folder = assembly.folder
+    files = {"fp32": (CELL, _GOLDEN)} | {
+        form.precision: (form.cell, form.golden) for form in assembly.manifest.variants
+    }
+    if precision != "auto":
+        if precision not in files:
+            raise BundleError(f"{folder}: has no {precision} variant, only {', '.join(files)}")
+        return precision, assembly.prove(*files[precision])
+    fp32 = assembly.prove(*files.pop("fp32"))
+    if not files or not isinstance(fp32, Program):
+        return "fp32", fp32
+    programs = {"fp32": fp32}
+    for name, pair in files.items():
+        try:
+            programs[name] = assembly.prove_plain(*pair)
+        except RunDiffers as error:
+            _log.warning("%s; %s is not considered", error, name)
+    if len(programs) == 1:
+        return "fp32", fp32
+    seconds = time_programs(programs)
+    fastest = min(seconds, key=seconds.__getitem__)
+    chosen = fastest if seconds["fp32"] >= _WORTHWHILE * seconds[fastest] else "fp32"
+    steps = ", ".join(f"{name} {1e3 * each / _TRIAL_STEPS:.3f} ms" for name, each in seconds.items())
+    _log.info("%s: serving %s; a step of %d rows takes %s", folder, chosen, _TRIAL_ROWS, steps)
+    return chosen, programs[chosen]
+
+
+def time_programs(programs: Mapping[str, Program]) -> dict[str, float]:
+    """Return the median seconds of a short run of each, measured in turns."""
+    batch = Batch(
+        token=np.zeros(_TRIAL_ROWS, np.int64),
+        forced=np.full((_TRIAL_STEPS, _TRIAL_ROWS), NOT_FORCED, np.int64),
+        position=np.ones(_TRIAL_ROWS, np.int64),
+        seed=np.arange(_TRIAL_ROWS, dtype=np.uint64),
+        temperature=np.ones((_TRIAL_ROWS, 1), np.float32),
+    )
+    seconds: dict[str, list[float]] = {name: [] for name in programs}
+    for _ in range(_TRIALS + 1):  # the first one warms up
+        for name, program in programs.items():
+            started = time.perf_counter()
+            program.run(batch, np.tile(program.initial, (_TRIAL_ROWS, 1)))
+            seconds[name].append(time.perf_counter() - started)
+    return {name: median(each[1:]) for name, each in seconds.items()}
+
+
+def _check_manifest(file: Path, manifest: Manifest) -> None:
+    faults = {
+        f"format {manifest.format} is not {FORMAT}": manifest.format != FORMAT,
+        "name is not 1 to 128 of a-z 0-9 . _ -": not _NAME.fullmatch(manifest.name),
+        "variants has a file that is not beside the manifest": any(
+            Path(name).name != name for form in manifest.variants for name in (form.cell, form.golden)
+        ),
+    }
+    for fault in [*(fault for fault, is_present in faults.items() if is_present), *find_faults(manifest)]:
+        raise BundleError(f"{file}: {fault}")

@@ -1,0 +1,40 @@
+"""What a call adds to its session: inputs that were fed or given, and not recorded in the session's history yet.
+
+Runs on the engine's thread.
+"""
+
+from collections.abc import Iterable
+
+from unrolled_service.sessions.history import Items
+from unrolled_service.sessions.session import Session
+
+
+class Trail:
+    """The inputs of one call on a session, from where its history ends.
+
+    Args:
+        session: whose history follows as the call's text is delivered.
+        width: F, numbers of a vector; 0 for tokens.
+    """
+
+    def __init__(self, session: Session, width: int) -> None:
+        self._session = session
+        self._width = width or 1
+        self._log: Items = []
+
+    def add(self, items: Iterable[float]) -> None:
+        """Append inputs: tokens, V added to generated ones, or the numbers of vectors."""
+        self._log.extend(items)  # type: ignore[arg-type]
+
+    def unrecorded(self, position: int) -> Items:
+        """Return the inputs before a position that the session's history lacks."""
+        return self._log[: self._missing(position)]
+
+    def record(self, position: int) -> None:
+        """Let the session's history follow to a position."""
+        missing = self._missing(position)
+        self._session.history.extend(self._log[:missing])
+        del self._log[:missing]
+
+    def _missing(self, position: int) -> int:
+        return max(0, position - self._session.history.end) * self._width

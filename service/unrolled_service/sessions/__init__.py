@@ -1,0 +1,1 @@
+"""Claims on states: their histories, and where the states are."""

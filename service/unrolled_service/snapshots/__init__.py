@@ -1,0 +1,1 @@
+"""A session as signed bytes, and whose arithmetic continues it."""

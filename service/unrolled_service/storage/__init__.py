@@ -1,0 +1,1 @@
+"""Sessions that outlive a server: who owns them, whose writes count."""

@@ -1,0 +1,291 @@
+"""Who has a session: brings it from the store before it is used, and writes it back when it has moved.
+
+Without a store every session is where it was made, and nothing here does anything. With one, a session that is
+used is claimed first, so that what this server has in memory is the newest there is. The calls of one session go to
+the store one behind the other. A store that is down takes nothing from sessions in memory. Runs on the event loop.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from weakref import WeakValueDictionary
+
+from unrolled_service.bridge.workers import Worker, Workers
+from unrolled_service.engine import Engine
+from unrolled_service.errors import (
+    PositionMismatch,
+    SessionEvicted,
+    SessionExpired,
+    SessionMoved,
+    SessionNotFound,
+    StoreUnavailable,
+    UnrolledError,
+)
+from unrolled_service.settings import Settings
+from unrolled_service.snapshots.keys import Keys
+from unrolled_service.snapshots.snapshot import Content, Host, encode, open_snapshot
+from unrolled_service.storage.store import SessionStore
+from unrolled_service.telemetry.calls import note
+
+_log = logging.getLogger(__name__)
+_GONE = (SessionNotFound, SessionExpired, SessionEvicted)
+_FIRST_EPOCH = 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """What is known here of a session."""
+
+    epoch: int
+    is_busy: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken(_Held):
+    """What is to be stored of a session."""
+
+    content: Content
+
+
+class Custody:
+    """The sessions of a server and the store behind them.
+
+    Args:
+        store: None keeps sessions in memory alone.
+        workers: where sessions are worked on.
+        hosts: what continues their states: the bundles served.
+        keys: sign what is stored.
+        settings: intervals and leases.
+    """
+
+    def __init__(
+        self, store: SessionStore | None, workers: Workers, hosts: Sequence[Host], keys: Keys, settings: Settings
+    ) -> None:
+        self._store = store
+        self._workers = workers
+        self._hosts = hosts
+        self._keys = keys
+        self._settings = settings
+        self._writes: set[asyncio.Task[None]] = set()
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    @property
+    def has_store(self) -> bool:
+        """Whether there is a store."""
+        return self._store is not None
+
+    @property
+    def is_available(self) -> bool:
+        """Whether nothing is known to be wrong with the store, if there is one."""
+        return self._store is None or self._store.is_available
+
+    async def hold(self, session_id: str, *, lease_s: float | None = None) -> Worker:
+        """Return the worker that has a session, in its newest state.
+
+        Args:
+            session_id: the session.
+            lease_s: how long other servers are to wait for it; None takes the setting.
+
+        Raises:
+            SessionNotFound, SessionExpired, SessionEvicted: it is nowhere.
+            SessionBusy: another server is working on it.
+            StoreUnavailable: it is not in memory, and the store does not answer.
+            SnapshotInvalid, SnapshotMismatch: it is stored, but not for this server.
+        """
+        note(session_id=session_id)
+        worker = self._workers.of_session(session_id)
+        if self._store is not None:
+            async with self._turn(session_id):
+                await self._bring(
+                    self._store, worker, session_id, self._settings.store_lease_s if lease_s is None else lease_s
+                )
+        return worker
+
+    def read(self, snapshot: bytes, *, accept_other_numerics: bool = False) -> Content:
+        """Return what a snapshot holds, for the bundle that it belongs to.
+
+        Raises:
+            SnapshotInvalid, SnapshotMismatch
+        """
+        opened = open_snapshot(snapshot, self._keys, owner="")
+        return opened.unpack(self._hosts, accept_other_numerics=accept_other_numerics)
+
+    def sign(self, content: Content) -> bytes:
+        """Return a session as signed bytes."""
+        return encode(content, self._keys)
+
+    async def save(self, session_id: str, *, lease_s: float = 0.0, rewound: bool = False) -> None:
+        """Write a session to the store; one that cannot be reached is no error for those in memory.
+
+        Args:
+            session_id: a session in memory.
+            lease_s: how long other servers are to wait for it; 0 gives it free.
+            rewound: whether it was moved back.
+
+        Raises:
+            SessionMoved: another server has it now; it is gone from here.
+            SessionNotFound, SessionExpired, SessionEvicted: it is not in memory.
+        """
+        if self._store is None:
+            return
+        async with self._turn(session_id):
+            await self._write(self._store, self._workers.of_session(session_id), session_id, lease_s, rewound)
+
+    def save_later(self, session_id: str) -> "asyncio.Task[None]":
+        """Write a session to the store without anybody waiting, unless for the task; ``settle`` does."""
+        task = asyncio.create_task(self._save_quietly(session_id))
+        self._writes.add(task)
+        task.add_done_callback(self._writes.discard)
+        return task
+
+    async def release(self, session_id: str) -> None:
+        """Let other servers have a session of which a call was refused."""
+        if self._store is None:
+            return
+        worker = self._workers.of_session(session_id)
+        async with self._turn(session_id):
+            held = await worker.driver.call(_look_up, worker.engine, session_id)
+            if held and held.epoch and not held.is_busy:
+                with suppress(StoreUnavailable):  # then the lease runs out
+                    await self._store.release(session_id, epoch=held.epoch)
+
+    async def delete(self, session_id: str) -> None:
+        """End a session in the store, before it is ended in memory.
+
+        Raises:
+            StoreUnavailable: it would come back.
+        """
+        if self._store is not None:
+            try:
+                await self._store.delete(session_id)
+            except _GONE:
+                return
+
+    async def settle(self) -> None:
+        """Wait for the writes that nobody waits for."""
+        while self._writes:
+            await asyncio.wait(self._writes)
+
+    async def close(self) -> None:
+        """Write what is to be written and leave the store."""
+        await self.settle()
+        if self._store is not None:
+            await self._store.close()
+
+    async def probe(self) -> None:
+        """Ask the store whether it answers."""
+        if self._store is not None:
+            await self._store.ping()
+
+    def _turn(self, session_id: str) -> asyncio.Lock:
+        """Return what keeps the calls of a session to the store one behind the other."""
+        return self._turns.setdefault(session_id, asyncio.Lock())
+
+    async def _bring(self, store: SessionStore, worker: Worker, session_id: str, lease_s: float) -> None:
+        held = await worker.driver.call(_look_up, worker.engine, session_id)
+        if held and held.is_busy:
+            return  # its stream keeps the lease
+        # What was made here while the store did not answer may have arrived there after all, as the first epoch.
+        known_epoch = held.epoch or _FIRST_EPOCH if held else 0
+        try:
+            claim = await store.claim(session_id, lease_s=lease_s, known_epoch=known_epoch)
+        except StoreUnavailable:
+            if held:
+                return
+            raise
+        except _GONE:
+            if held and not held.epoch:
+                return  # it was made while the store was down
+            await worker.driver.call(_drop, worker.engine, session_id)
+            raise
+        if claim.snapshot is None:
+            await worker.driver.call(_set_epoch, worker.engine, session_id, claim.epoch)
+        else:
+            content = self.read(claim.snapshot)
+            await worker.driver.call(_put_in, worker.engine, content, session_id, claim.epoch)
+
+    async def _write(self, store: SessionStore, worker: Worker, session_id: str, lease_s: float, rewound: bool) -> None:
+        taken = await worker.driver.call(_take_out, worker.engine, session_id)
+        content, epoch = taken.content, taken.epoch
+        snapshot, position = self.sign(content), content.position
+        if taken.is_busy:  # by a stream after the one that this is about
+            lease_s = max(lease_s, self._settings.store_lease_s)
+
+        async def write(rewound: bool) -> None:
+            times = {"ttl_s": content.ttl_s, "lease_s": lease_s}
+            await store.write(session_id, epoch=epoch, position=position, snapshot=snapshot, rewound=rewound, **times)
+
+        try:
+            if not epoch:
+                epoch, is_written = await _begin(store, session_id, snapshot, position, content.ttl_s, lease_s)
+                await worker.driver.call(_set_epoch, worker.engine, session_id, epoch)
+                if is_written:
+                    return
+            try:
+                await write(rewound)
+            except PositionMismatch:  # it was rewound while the store was down; by its epoch it is still ours
+                await write(rewound=True)
+        except StoreUnavailable:
+            _log.warning("a session could not be stored; it goes on in memory")
+        except (SessionMoved, *_GONE):
+            await worker.driver.call(_drop, worker.engine, session_id)
+            raise SessionMoved from None
+
+    async def _save_quietly(self, session_id: str) -> None:
+        try:
+            await self.save(session_id)
+        except UnrolledError as error:
+            _log.info("a session was not stored: %s", error.reason)
+
+
+async def _begin(
+    store: SessionStore, session_id: str, snapshot: bytes, position: int, ttl_s: float, lease_s: float
+) -> tuple[int, bool]:
+    """Store a session that was made here; return its epoch, and whether it is stored as it is now.
+
+    Raises:
+        SessionMoved: another server has it.
+    """
+    try:
+        claim = await store.create(session_id, snapshot, position, ttl_s=ttl_s, lease_s=lease_s)
+    except SessionMoved:  # a try before did arrive, though the store did not say so
+        claim = await store.claim(session_id, lease_s=lease_s, known_epoch=_FIRST_EPOCH)
+        if claim.snapshot is not None:
+            raise
+        return claim.epoch, False
+    return claim.epoch, True
+
+
+def _look_up(engine: Engine, session_id: str) -> _Held | None:
+    try:
+        session = engine.session(session_id)
+    except _GONE:
+        return None
+    return _Held(session.epoch, session.row is not None)
+
+
+def _put_in(engine: Engine, content: Content, session_id: str, epoch: int) -> None:
+    engine.registry.put_in(content, session_id=session_id).epoch = epoch
+
+
+def _take_out(engine: Engine, session_id: str) -> _Taken:
+    session = engine.session(session_id)
+    return _Taken(session.epoch, session.row is not None, engine.take_out_session(session_id))
+
+
+def _set_epoch(engine: Engine, session_id: str, epoch: int) -> None:
+    engine.session(session_id).epoch = epoch
+
+
+def _drop(engine: Engine, session_id: str) -> None:
+    """Forget a session that is somebody else's; one on which a stream runs goes when that ends."""
+    try:
+        session = engine.session(session_id)
+    except _GONE:
+        return
+    if session.row:
+        session.ends = session.expires = 0.0
+    else:
+        engine.registry.remove(session)
