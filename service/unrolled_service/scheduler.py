@@ -151,8 +151,8 @@ class Scheduler:
             del self._running[stream]
             if stream.is_finished:
                 continue
-            if stream.unread > self._credit:
-                self._resting.append(stream)
-            else:
+            if stream.is_starved and stream.unread <= self._credit:
                 self._starved[stream] = None
+            else:  # also where its reader has caught up since: the next choice sees that
+                self._resting.append(stream)
         return leaving
