@@ -234,6 +234,9 @@ def test_a_row_that_ends_with_nothing_left_is_over_at_once() -> None:
 class QuickReader(Reader):
     """A reader that has read everything by the time it is asked again."""
 
+    _position: int
+    most: int
+
     @property
     def delivered(self) -> int:
         position, self._position = self._position, self.most
