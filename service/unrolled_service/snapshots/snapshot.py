@@ -101,6 +101,10 @@ def encode(content: Content, keys: Keys) -> bytes:
         raise SnapshotInvalid("the session's state has a number that is not finite")
     if not np.isfinite(content.pending).all():
         raise SnapshotInvalid("the session's history has a number that is not finite")
+    if len(content.pending) > MAX_PENDING:
+        raise SnapshotInvalid(
+            f"the session's history has {len(content.pending)} numbers, at most {MAX_PENDING} are taken"
+        )
     takes_vectors = content.host.input_width > 0
     inner = Snapshot(
         model=content.host.model,

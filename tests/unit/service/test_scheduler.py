@@ -249,3 +249,35 @@ def test_a_row_that_ends_with_nothing_left_is_over_at_once() -> None:
     assert not late.is_finished
     answer(late, 2)
     assert late.is_finished
+
+
+class QuickReader(Reader):
+    """A reader that has read everything by the time it is asked again."""
+
+    _position: int
+    most: int
+
+    @property
+    def delivered(self) -> int:
+        position, self._position = self._position, self.most
+        return position
+
+    @delivered.setter
+    def delivered(self, position: int) -> None:
+        self._position = self.most = position
+
+
+def test_a_row_whose_reader_catches_up_at_that_moment_goes_on() -> None:
+    for row in (begun(make_stream()), make_reading(30)):
+        scheduler, reader = make_scheduler(), QuickReader()
+        row.sink = reader
+        scheduler.add(row)
+        scheduler.choose()
+        if isinstance(row, ReadingRow):
+            answer(row, 20, is_read=False)
+        else:
+            give(row, 20)
+        reader.delivered, reader.most = 0, row.sent
+
+        assert scheduler.settle([row]) == [row]
+        assert scheduler.choose() == [row]

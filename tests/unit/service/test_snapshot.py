@@ -341,6 +341,8 @@ def test_a_state_that_nobody_could_read_is_not_written(number: float) -> None:
 def test_more_than_fits_is_not_written() -> None:
     with pytest.raises(SnapshotInvalid, match="at most"):
         encode(replace(EXAMPLE, state=np.zeros(MAX_BYTES // 4, np.float32)), KEYS)
+    with pytest.raises(SnapshotInvalid, match="at most 2097152"):
+        encode(replace(VECTORS, pending=(0.5,) * (MAX_PENDING + 2)), KEYS)
 
 
 def test_another_owner_is_refused_and_learns_nothing() -> None:
