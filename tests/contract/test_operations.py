@@ -8,6 +8,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.support.alphabet import write_bundle
 from tests.support.server import running_server
 from tests.support.settings_table import insert_tables
+from unrolled_client.channel import TARGET_VARIABLE
+from unrolled_service.configuration import OTHERS_VARIABLES
 from unrolled_service.settings import GROUPS, Settings
 
 TEXT = (Path(__file__).resolve().parents[2] / "docs" / "operations.md").read_text()
@@ -20,6 +22,10 @@ def test_the_tables_of_settings_are_the_programs() -> None:
 def test_every_setting_has_its_group() -> None:
     grouped = [name for names in GROUPS.values() for name in names]
     assert sorted(grouped) == sorted(Settings.model_fields)
+
+
+def test_the_clients_variable_is_let_be() -> None:
+    assert TARGET_VARIABLE in OTHERS_VARIABLES
 
 
 def test_a_table_says_name_default_limits_and_meaning() -> None:

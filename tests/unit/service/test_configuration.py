@@ -6,7 +6,7 @@ from typing import Any
 import click
 import pytest
 from click.testing import CliRunner
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -56,12 +56,12 @@ def test_flag_wins_over_environment_over_file_over_default(file: Path, monkeypat
 
     read = read_configuration({"max_rows": "3"}, file)
 
-    settings, origins = read.settings, read.origins
-    assert (settings.max_rows, origins["max_rows"]) == (3, "--max-rows")
-    assert (settings.max_steps, origins["max_steps"]) == (2, "UNROLLED_MAX_STEPS")
-    assert (settings.slice_ms, origins["slice_ms"]) == (5.0, str(file))
-    assert (settings.bundle, origins["bundle"]) == ((Path("a"), Path("b")), str(file))
-    assert (settings.pause_ms, origins["pause_ms"]) == (30.0, "default")
+    chosen, origins = read.settings, read.origins
+    assert (chosen.max_rows, origins["max_rows"]) == (3, "--max-rows")
+    assert (chosen.max_steps, origins["max_steps"]) == (2, "UNROLLED_MAX_STEPS")
+    assert (chosen.slice_ms, origins["slice_ms"]) == (5.0, str(file))
+    assert (chosen.bundle, origins["bundle"]) == ((Path("a"), Path("b")), str(file))
+    assert (chosen.pause_ms, origins["pause_ms"]) == (30.0, "default")
 
 
 def test_a_refusal_names_setting_source_and_limit(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,12 +148,13 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
 
 
 @given(values=st.fixed_dictionaries(VALUES))
+@settings(max_examples=30, deadline=None)
 def test_what_is_printed_is_a_configuration_that_says_the_same(values: dict[str, Any], tmp_path_factory: Any) -> None:
-    settings = read_configuration(values).settings
+    chosen = read_configuration(values).settings
     file = tmp_path_factory.getbasetemp() / "printed.toml"
     file.write_text(write_toml(read_configuration(values)), newline="")
 
-    assert read_configuration({}, file).settings == settings
+    assert read_configuration({}, file).settings == chosen
 
 
 @pytest.mark.parametrize(
