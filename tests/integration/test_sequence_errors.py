@@ -311,6 +311,22 @@ def test_activations_of_a_score_need_its_tokens(calls: Calls) -> None:
     check_invalid(refused, "activations")
 
 
+def test_a_score_reports_only_so_many_numbers(calls: Calls) -> None:
+    text, condition = "uv" * 4096, Conditioning(label="low")
+    for units, is_fine in ((64, True), (65, False)):
+        asked = Activations(state="h0", units=[0] * units)
+        if is_fine:
+            reply = calls.score(model="composer", text=text, condition=condition, activations=asked, per_token=True)
+            assert len(reply.activations) == 8192
+        else:
+            refused = refusal(
+                lambda asked=asked: calls.score(
+                    model="composer", text=text, condition=condition, activations=asked, per_token=True
+                )
+            )
+            check_invalid(refused, "activations.units")
+
+
 def test_the_last_unit_and_all_of_them_are_reported_in_their_order(calls: Calls, shapes: Shapes) -> None:
     last = calls.step(Inputs(text="ab"), model="tagger", activations=Activations(state="c0", units=[7, 0, 7]))
     whole = calls.step(Inputs(text="ab"), model="tagger", activations=Activations(state="c0"))
