@@ -312,19 +312,11 @@ def test_activations_of_a_score_need_its_tokens(calls: Calls) -> None:
 
 
 def test_a_score_reports_only_so_many_numbers(calls: Calls) -> None:
-    text, condition = "uv" * 4096, Conditioning(label="low")
-    for units, is_fine in ((64, True), (65, False)):
-        asked = Activations(state="h0", units=[0] * units)
-        if is_fine:
-            reply = calls.score(model="composer", text=text, condition=condition, activations=asked, per_token=True)
-            assert len(reply.activations) == 8192
-        else:
-            refused = refusal(
-                lambda asked=asked: calls.score(
-                    model="composer", text=text, condition=condition, activations=asked, per_token=True
-                )
-            )
-            check_invalid(refused, "activations.units")
+    whole = {"model": "composer", "text": "uv" * 2048, "condition": Conditioning(label=NAMES[0]), "per_token": True}
+    fitting, too_many = (Activations(state="h0", units=[0] * units) for units in (128, 129))
+
+    check_invalid(refusal(lambda: calls.score(activations=too_many, **whole)), "activations.units")
+    assert len(calls.score(activations=fitting, **whole).activations) == 4096
 
 
 def test_the_last_unit_and_all_of_them_are_reported_in_their_order(calls: Calls, shapes: Shapes) -> None:
