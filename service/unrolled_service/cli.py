@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args, get_origin
 import click
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 
 from unrolled_service.errors import BundleError, KeyFileError
 from unrolled_service.models.bundle import Bundle, load_bundle
@@ -28,6 +29,8 @@ def _option(name: str, field: FieldInfo) -> click.Option:
     if get_origin(field.annotation) is Literal:
         choice = click.Choice(get_args(field.annotation))
         return click.Option([flag], type=choice, help=f"{text}. Default: {field.default}.")
+    if field.annotation is bool:
+        return click.Option([flag], is_flag=True, default=None, help=f"{text}.")
     return click.Option(
         [flag],
         metavar=getattr(field.annotation, "__name__", "value").upper(),
@@ -46,10 +49,14 @@ def _serve(**flags: Any) -> None:
         bundles = _load(settings)
         asyncio.run(_run(bundles, settings))
     except ValidationError as error:
-        faults = "; ".join(": ".join((*map(str, fault["loc"]), fault["msg"])) for fault in error.errors())
-        raise click.ClickException(faults) from None
+        raise click.ClickException("; ".join(map(_say, error.errors()))) from None
     except (BundleError, KeyFileError, OSError, ValueError) as error:
         raise click.ClickException(str(error)) from None
+
+
+def _say(fault: ErrorDetails) -> str:
+    """Return what is wrong with a setting, or with several together."""
+    return ": ".join((*map(str, fault["loc"]), fault["msg"].removeprefix("Value error, ")))
 
 
 serve = click.Command(
@@ -80,7 +87,7 @@ async def _run(bundles: list[Bundle], settings: Settings) -> None:
     server = Server(bundles, settings)
     await server.start()
     names = ", ".join(bundle.name for bundle in bundles)
-    click.echo(f"unrolled: serving {names} on {server.address}, metrics on http://{server.metrics_address}")
+    click.echo(f"unrolled: serving {names} on {server.address}, metrics on {server.metrics_url}")
     await signals.get()
     click.echo("unrolled: draining", err=True)
     drain = asyncio.ensure_future(server.drain())

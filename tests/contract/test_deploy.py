@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
+from unrolled_service.address import split_address
 from unrolled_service.cli import serve
-from unrolled_service.server import split_address
 from unrolled_service.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,15 +32,31 @@ def parse_serve(arguments: list[str]) -> Settings:
     return Settings(**{name: value for name, value in context.params.items() if value not in (None, ())})
 
 
+PROTECTED = {"UNROLLED_TLS_CERT": "a", "UNROLLED_TLS_KEY": "b", "UNROLLED_AUTH_TOKENS": "c"}
+
+
 @pytest.mark.parametrize(
-    "arguments",
-    [SERVICES["unrolled"]["command"], json.loads(instructions("CMD")[-1])],
-    ids=["compose", "image"],
+    ("arguments", "environment"),
+    [
+        (SERVICES["unrolled"]["command"], {}),
+        (json.loads(instructions("CMD")[-1]), {"UNROLLED_INSECURE": "1"}),
+        (json.loads(instructions("CMD")[-1]), PROTECTED),
+    ],
+    ids=["compose", "image behind a proxy", "image by itself"],
 )
-def test_the_command_line_serves_beyond_the_container(arguments: list[str]) -> None:
+def test_the_command_line_serves_beyond_the_container(
+    arguments: list[str], environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
     settings = parse_serve(arguments)
     assert split_address(settings.listen) == ("0.0.0.0", PORTS["listen"])
     assert split_address(settings.metrics_listen) == ("0.0.0.0", PORTS["metrics_listen"])
+
+
+def test_the_image_refuses_to_serve_others_unless_it_is_told_how() -> None:
+    with pytest.raises(ValueError, match="which other machines can reach"):
+        parse_serve(json.loads(instructions("CMD")[-1]))
 
 
 def test_the_ports_are_the_settings_defaults() -> None:
@@ -88,7 +104,7 @@ def test_both_health_checks_ask_for_readiness() -> None:
     asked = json.loads(check[check.index("[") :])
     assert ["CMD", *asked] == SERVICES["unrolled"]["healthcheck"]["test"]
     compile(asked[-1], "healthcheck", "exec")
-    assert f":{PORTS['metrics_listen']}/readyz" in asked[-1]
+    assert f"://127.0.0.1:{PORTS['metrics_listen']}/readyz" in asked[-1]
 
 
 def test_the_image_is_small_pinned_and_not_root() -> None:

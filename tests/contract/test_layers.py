@@ -18,7 +18,7 @@ PROGRAMS = {
 }
 # A module imports only from those above it; from `bridge` on, it is asyncio.
 PACKAGES = (
-    ("", "settings errors"),
+    ("", "address settings errors"),
     ("snapshots", "keys envelope snapshot numerics"),
     (
         "graphs",
@@ -35,9 +35,11 @@ PACKAGES = (
     ("", "registry engine tally metrics"),
     ("bridge", "outbox driver workers"),
     ("storage", "gate store scripts redis_store custody keeper idempotency"),
+    ("access", "identity scopes watched tokens claims authentication certificates issuing"),
     (
         "rpc",
-        "fields convert convert_sequences status guard preemption claim relay feeder generation sequence model session",
+        "fields convert convert_sequences status caller guard preemption claim relay feeder generation sequence model"
+        " session",
     ),
     ("", "http server cli __main__"),
 )
@@ -54,6 +56,7 @@ STORED = {
     "snapshots.snapshot",
 }  # what they read and write are protobuf messages
 OWNERS = {
+    "jwt": {"access.claims"},
     "onnxruntime": {"graphs.runtime"},
     "prometheus_client": {"metrics", "tally", "http"},
     "redis": {"storage.scripts"},

@@ -1,4 +1,4 @@
-"""Stands before every method: turns errors into statuses, lets no detail out, counts calls.
+"""Stands before every method: lets in who may call it, turns errors into statuses, lets no detail out, counts calls.
 
 What a handler raises would reach the caller as text, paths and all; so would the parser's words about
 a malformed message. Here a refusal becomes its documented status, and anything else becomes INTERNAL
@@ -16,8 +16,12 @@ import grpc
 from google.protobuf.message import DecodeError
 from google.rpc.status_pb2 import Status
 
+from unrolled_service.access.authentication import HEADER, Authentication
+from unrolled_service.access.identity import ANYBODY, Scope
+from unrolled_service.access.scopes import scope_of
 from unrolled_service.errors import InvalidField, UnrolledError
 from unrolled_service.metrics import Metrics
+from unrolled_service.rpc.caller import introduce
 from unrolled_service.rpc.status import defect_status, refusal_status
 
 _log = logging.getLogger(__name__)
@@ -37,13 +41,15 @@ class Guard:
     Args:
         server: where the services go.
         metrics: count the calls.
+        authentication: tells callers apart; None lets anybody do anything.
 
     Attributes:
         calls: calls of the server's own services that have not ended; watchers of its health do not count.
     """
 
-    def __init__(self, server: grpc.aio.Server, metrics: Metrics) -> None:
+    def __init__(self, server: grpc.aio.Server, metrics: Metrics, authentication: Authentication | None) -> None:
         self.calls = 0
+        self._authentication = authentication
         self._server = server
         self._metrics = metrics
 
@@ -65,10 +71,12 @@ class Guard:
 
     def _guard(self, behaviour: Callable[..., Any], method: str) -> Callable[..., Any]:
         weight = int(method.startswith(_OWN))
+        scope = scope_of(method)
 
         async def answer(request: Any, context: grpc.aio.ServicerContext) -> Any:
             self.calls += weight
             try:
+                self._admit(scope, context)
                 reply = await behaviour(_checked(request), context)
             except Exception as error:
                 await self._refuse(error, method, context)
@@ -84,6 +92,7 @@ class Guard:
         async def stream(request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
             self.calls += weight
             try:
+                self._admit(scope, context)
                 async for reply in behaviour(_checked(request), context):
                     yield reply
             except Exception as error:
@@ -97,6 +106,19 @@ class Guard:
                 self.calls -= weight
 
         return stream if inspect.isasyncgenfunction(behaviour) else answer
+
+    def _admit(self, scope: Scope | None, context: grpc.aio.ServicerContext) -> None:
+        """Find out who calls before anything of the call is looked at.
+
+        Raises:
+            Unauthenticated, PermissionDenied
+        """
+        identity = ANYBODY
+        if scope is not None and self._authentication is not None:
+            shown = [value for key, value in context.invocation_metadata() if key == HEADER]
+            identity = self._authentication.identify(shown)
+            identity.check(scope)
+        introduce(identity)
 
     async def _refuse(self, error: Exception, method: str, context: grpc.aio.ServicerContext) -> None:
         """End the call with an error's status; always raises."""

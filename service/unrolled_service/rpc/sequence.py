@@ -118,6 +118,6 @@ async def _start(
         return inputs
 
     feeder: Feeder = Feeder(claim, requests, read, len(reading.inputs))
-    submit = partial(claim.engine.submit_reading, model, reading, arrived=time.monotonic())
+    submit = partial(claim.engine.submit_reading, model, reading, arrived=time.monotonic(), owner=claim.owner)
     await claim.start(submit, preempt=first.opening.preempt)
     return feeder

@@ -5,8 +5,8 @@ from click.testing import CliRunner
 from pydantic import ValidationError
 
 from tests.support.alphabet import write_bundle
+from unrolled_service.address import split_address
 from unrolled_service.cli import serve
-from unrolled_service.server import split_address
 from unrolled_service.settings import Settings, shipped_bundle
 
 

@@ -1,0 +1,164 @@
+"""JSON Web Tokens (RFC 7519): who an issuer says that somebody is.
+
+A signature counts only in one of a fixed list of algorithms, none of which takes a secret that the verifier shares,
+and only in those that fit the key; what the token's own header asks for decides nothing. The only module that
+imports jwt. Values, for any thread; nothing here asks the network.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jwt
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+from unrolled_service.access.identity import Identity, Scope, is_tenant
+from unrolled_service.errors import KeyFileError
+
+ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA")
+MIN_RSA_BITS = 2048
+_RSA = ALGORITHMS[:6]
+_CURVES = {"secp256r1": ("ES256",), "secp384r1": ("ES384",)}
+_SCOPES: Mapping[str, Scope] = {scope.value: scope for scope in Scope}
+# What a malformed token makes the library raise beside its own errors: a header nested too deeply, an infinite time.
+_MALFORMED = (jwt.PyJWTError, ValueError, TypeError, ArithmeticError, RecursionError)
+
+
+@dataclass(frozen=True, slots=True)
+class Issuer:
+    """Who signs tokens, and what must be in them.
+
+    Attributes:
+        name: the `iss` of its tokens.
+        audience: this server's name, one of the token's `aud`.
+        tenant_claim: the claim that names the tenant.
+        leeway_s: how far its clock may be from this one's, in seconds.
+    """
+
+    name: str
+    audience: str
+    tenant_claim: str
+    leeway_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyingKey:
+    """A public key and the algorithms that a signature of it may have; `id` tells it from the issuer's others."""
+
+    id: str | None
+    key: Any = field(repr=False)
+    algorithms: tuple[str, ...]
+
+
+class Claims:
+    """Reads the tokens of an issuer.
+
+    Args:
+        issuer: what must be in them.
+        keys: verify their signatures; at least one, and no two of the same id.
+
+    Raises:
+        ValueError: there is none, or two have the same id.
+    """
+
+    def __init__(self, issuer: Issuer, keys: Sequence[VerifyingKey]) -> None:
+        if not keys:
+            raise ValueError("there is no key that can verify a token")
+        self._issuer = issuer
+        self._keys = {key.id: key for key in keys}
+        if len(self._keys) < len(keys):
+            raise ValueError("two keys have the same id, or none")
+
+    @classmethod
+    def read(cls, path: Path, issuer: Issuer) -> "Claims":
+        """Read a file with a public key in PEM, or with a JSON Web Key Set (RFC 7517).
+
+        Raises:
+            KeyFileError: naming the fault.
+        """
+        try:
+            content = path.read_bytes()
+            keys = _read_set(content) if content.lstrip().startswith(b"{") else [_read_pem(content)]
+            return cls(issuer, keys)
+        except OSError as error:
+            raise KeyFileError(f"{path}: {error.strerror}") from error
+        except (ValueError, TypeError, RecursionError, UnsupportedAlgorithm, jwt.PyJWTError) as error:
+            raise KeyFileError(f"{path}: {error}") from None
+
+    def find(self, token: str) -> Identity | None:
+        """Return who the bearer of a token is; None where anything about it is wrong."""
+        try:
+            key = self._key_of(jwt.get_unverified_header(token).get("kid"))
+            if key is None:
+                return None
+            claims = jwt.decode(
+                token,
+                key.key,
+                algorithms=list(key.algorithms),
+                audience=self._issuer.audience,
+                issuer=self._issuer.name,
+                leeway=self._issuer.leeway_s,
+                options={"require": ["exp", "iss", "aud", self._issuer.tenant_claim]},
+            )
+        except _MALFORMED:
+            return None
+        tenant, scopes = claims[self._issuer.tenant_claim], claims.get("scope", "")
+        if not (isinstance(tenant, str) and is_tenant(tenant) and isinstance(scopes, str)):
+            return None
+        return Identity(tenant, frozenset(_SCOPES[name] for name in scopes.split() if name in _SCOPES))
+
+    def _key_of(self, key_id: str | None) -> VerifyingKey | None:
+        """Return the key that a token names; the only one there is where one of them has no name."""
+        if key_id in self._keys:
+            return self._keys[key_id]
+        only = next(iter(self._keys.values()))
+        return only if len(self._keys) == 1 and None in (key_id, only.id) else None
+
+
+def _read_pem(content: bytes) -> VerifyingKey:
+    key = load_pem_public_key(content)
+    return VerifyingKey(None, key, _algorithms_of(key))
+
+
+def _read_set(content: bytes) -> list[VerifyingKey]:
+    listed = json.loads(content).get("keys")
+    if not isinstance(listed, list) or not all(isinstance(each, dict) for each in listed):
+        raise ValueError("is not a set of keys: it has no list of objects named keys")
+    return [_read_jwk(each) for each in listed if each.get("use", "sig") == "sig"]
+
+
+def _read_jwk(told: dict[str, Any]) -> VerifyingKey:
+    name = f"the key {told.get('kid')!r}"
+    if told.get("kty") == "oct":
+        raise ValueError(f"{name} is a shared secret; only public keys verify tokens here")
+    key = jwt.PyJWK(told).key
+    algorithms = _algorithms_of(key)
+    if wanted := told.get("alg"):
+        if wanted not in algorithms:
+            raise ValueError(f"{name} is for {wanted}, not for one of {', '.join(algorithms)}")
+        algorithms = (wanted,)
+    return VerifyingKey(told.get("kid"), key, algorithms)
+
+
+def _algorithms_of(key: object) -> tuple[str, ...]:
+    """Return the algorithms that fit a public key.
+
+    Raises:
+        ValueError: none does that is accepted here.
+    """
+    match key:
+        case RSAPublicKey() if key.key_size < MIN_RSA_BITS:
+            raise ValueError(f"an RSA key has at least {MIN_RSA_BITS} bits, this one has {key.key_size}")
+        case RSAPublicKey():
+            return _RSA
+        case EllipticCurvePublicKey() if key.curve.name in _CURVES:
+            return _CURVES[key.curve.name]
+        case Ed25519PublicKey():
+            return ("EdDSA",)
+    raise ValueError(f"is not a public key for one of {', '.join(ALGORITHMS)}")
