@@ -137,13 +137,14 @@ def _read_jwk(told: dict[str, Any]) -> VerifyingKey:
     name = f"the key {told.get('kid')!r}"
     if told.get("kty") == "oct":
         raise ValueError(f"{name} is a shared secret; only public keys verify tokens here")
+    wanted = told.get("alg")
+    if wanted not in (None, *ALGORITHMS):
+        raise ValueError(f"{name} is for {wanted}, not for one of {', '.join(ALGORITHMS)}")
     key = jwt.PyJWK(told).key
-    algorithms = _algorithms_of(key)
-    if wanted := told.get("alg"):
-        if wanted not in algorithms:
-            raise ValueError(f"{name} is for {wanted}, not for one of {', '.join(algorithms)}")
-        algorithms = (wanted,)
-    return VerifyingKey(told.get("kid"), key, algorithms)
+    fitting = _algorithms_of(key)
+    if wanted not in (None, *fitting):
+        raise ValueError(f"{name} is for {wanted}, which does not fit it")
+    return VerifyingKey(told.get("kid"), key, fitting if wanted is None else (wanted,))
 
 
 def _algorithms_of(key: object) -> tuple[str, ...]:
