@@ -2,8 +2,8 @@
 
 The life of one token, package by package; each module imports only from those above it:
 
-1. ``address``, ``settings``, ``errors``
-       what may be asked for, and how a refusal is said
+1. ``address``, ``settings``, ``configuration``, ``errors``
+       what may be set, and by whom; how a refusal is said
 2. ``snapshots``: ``keys``, ``envelope``, ``snapshot``, ``numerics``
        a session as signed bytes, and whose arithmetic continues it
 3. ``graphs``: ``state``, ``sampling``, ``runtime``, ``nodes``, ``branches``, ``draws``, ``fusion``, ``parting``,
@@ -27,15 +27,17 @@ The life of one token, package by package; each module imports only from those a
 
 So far everything runs in a plain ``for`` loop. From here on it is asyncio:
 
-9. ``tally``, ``metrics``; ``bridge``: ``outbox``, ``driver``, ``workers``
-       what operators see; news that waits for its reader; an engine's thread and the way to it; several of them
+9. ``tally``, ``metrics``; ``telemetry``: ``calls``, ``logs``, ``traces``, ``access``
+       what operators see; what is known and said of a call
+   ``bridge``: ``outbox``, ``driver``, ``workers``
+       news that waits for its reader; an engine's thread and the way to it; several of them
 10. ``storage``: ``gate``, ``store``, ``scripts``, ``redis_store``, ``custody``, ``keeper``, ``idempotency``
        who has a session, also when a server is gone; keeping it while it streams; calls made twice
-11. ``access``: ``identity``, ``scopes``, ``watched``, ``tokens``, ``claims``, ``authentication``, ``certificates``,
+11. ``callers``: ``identity``, ``scopes``, ``watched``, ``tokens``, ``claims``, ``authentication``, ``certificates``,
     ``issuing``
        who may call what; the files that say so, read again when they change
 12. ``rpc``: ``fields``, ``convert``, ``convert_sequences``, ``status``, ``caller``, ``guard``, and the services
        protobuf to values; errors to google.rpc.Status; who calls, and what nobody gets past
-13. ``http``, ``server``, ``cli``
+13. ``http``, ``server``, ``configuration_page``, ``cli``
        /metrics, health, start, drain, stop; ``unrolled serve``
 """

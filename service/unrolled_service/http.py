@@ -9,9 +9,9 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
-from unrolled_service.access.authentication import Authentication
-from unrolled_service.access.certificates import Certificates
-from unrolled_service.access.scopes import OPEN_PAGES, PAGES
+from unrolled_service.callers.authentication import Authentication
+from unrolled_service.callers.certificates import Certificates
+from unrolled_service.callers.scopes import OPEN_PAGES, PAGES
 from unrolled_service.errors import PermissionDenied, Unauthenticated
 
 _REQUEST_TIMEOUT_S = 5

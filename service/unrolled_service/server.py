@@ -23,10 +23,10 @@ from unrolled.v1.generation_pb2_grpc import add_GenerationServiceServicer_to_ser
 from unrolled.v1.model_pb2_grpc import add_ModelServiceServicer_to_server
 from unrolled.v1.sequence_pb2_grpc import add_SequenceServiceServicer_to_server
 from unrolled.v1.session_pb2_grpc import add_SessionServiceServicer_to_server
-from unrolled_service.access.authentication import Authentication
-from unrolled_service.access.certificates import Certificates
 from unrolled_service.address import split_address
 from unrolled_service.bridge.workers import Workers
+from unrolled_service.callers.authentication import Authentication
+from unrolled_service.callers.certificates import Certificates
 from unrolled_service.errors import Draining
 from unrolled_service.http import OperatorServer
 from unrolled_service.metrics import Metrics
@@ -42,6 +42,8 @@ from unrolled_service.settings import Settings
 from unrolled_service.snapshots.keys import Keys
 from unrolled_service.storage.custody import Custody
 from unrolled_service.storage.redis_store import RedisStore
+from unrolled_service.telemetry.access import Access
+from unrolled_service.telemetry.traces import Traces
 
 _SERVICES = [
     file.DESCRIPTOR.services_by_name[name].full_name
@@ -96,6 +98,7 @@ class Server:
         Raises:
             OSError: an address cannot be listened on.
             KeyFileError: a file of keys, tokens or certificates cannot be used.
+            TracesMissing: traces are asked for, and what sends them is not installed.
         """
         sys.setswitchinterval(_SWITCH_INTERVAL_S)  # the engine needs the GIL back soon after a run
         _spare_collections()
@@ -104,6 +107,8 @@ class Server:
         self._custody = self._make_custody()
         self._authentication = Authentication.from_settings(self._settings)
         certificates = Certificates.from_settings(self._settings)
+        endpoint = self._settings.otlp_endpoint
+        self._access = Access(Traces.to(endpoint) if endpoint else None)
         self._grpc = self._make_grpc()
         host, port = split_address(self._settings.listen)
         self.address = f"{host}:{_listen(self._grpc, host, port, certificates)}"
@@ -150,6 +155,7 @@ class Server:
         for worker in self._workers:
             await worker.driver.stop()
         await asyncio.to_thread(self._http.stop)
+        await asyncio.to_thread(self._access.close)
 
     def _readiness(self) -> str:
         """Return ``ready``, ``degraded`` where sessions in memory alone are served, or nothing."""
@@ -172,7 +178,7 @@ class Server:
 
     def _make_grpc(self) -> grpc.aio.Server:
         server = grpc.aio.server(options=_OPTIONS)
-        guard = self._guard = Guard(server, self._metrics, self._authentication)
+        guard = self._guard = Guard(server, self._metrics, self._access, self._authentication)
         workers, custody, settings = self._workers, self._custody, self._settings
         claims = Claims(workers, custody, self._metrics, settings)
         add_GenerationServiceServicer_to_server(GenerationService(claims, settings), guard)

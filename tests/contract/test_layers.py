@@ -18,7 +18,7 @@ PROGRAMS = {
 }
 # A module imports only from those above it; from `bridge` on, it is asyncio.
 PACKAGES = (
-    ("", "address settings errors"),
+    ("", "address settings configuration errors"),
     ("snapshots", "keys envelope snapshot numerics"),
     (
         "graphs",
@@ -33,15 +33,16 @@ PACKAGES = (
     ("models", "vocabulary probe beginning shape bundle_files golden assembly bundle abilities"),
     ("lanes", "table scheduler lane text_lane sequence_lane"),
     ("", "registry engine tally metrics"),
+    ("telemetry", "calls logs traces access"),
     ("bridge", "outbox driver workers"),
     ("storage", "gate store scripts redis_store custody keeper idempotency"),
-    ("access", "identity scopes watched tokens claims authentication certificates issuing"),
+    ("callers", "identity scopes watched tokens claims authentication certificates issuing"),
     (
         "rpc",
         "fields convert convert_sequences status caller guard preemption claim relay feeder generation sequence model"
         " session",
     ),
-    ("", "http server cli __main__"),
+    ("", "http server configuration_page cli __main__"),
 )
 LAYERS = tuple(
     layer
@@ -56,10 +57,11 @@ STORED = {
     "snapshots.snapshot",
 }  # what they read and write are protobuf messages
 OWNERS = {
-    "jwt": {"access.claims"},
+    "jwt": {"callers.claims"},
     "onnxruntime": {"graphs.runtime"},
     "prometheus_client": {"metrics", "tally", "http"},
     "redis": {"storage.scripts"},
+    "opentelemetry": {"telemetry.traces"},
 }
 
 

@@ -8,8 +8,8 @@ from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
 from tests.support.access import find_methods, path_of
-from unrolled_service.access.identity import Scope
-from unrolled_service.access.scopes import OPEN_METHODS, OPEN_PAGES, SCOPES, scope_of
+from unrolled_service.callers.identity import Scope
+from unrolled_service.callers.scopes import OPEN_METHODS, OPEN_PAGES, SCOPES, scope_of
 from unrolled_service.rpc.guard import Guard
 
 OWN = {path_of(method): method for method in find_methods()}
@@ -48,7 +48,7 @@ def test_a_method_that_nobody_decided_on_cannot_be_served() -> None:
         def add_registered_method_handlers(self, *_: Any) -> None:
             raise AssertionError("it was served")
 
-    guard = Guard(Nobody(), None, None)  # type: ignore[arg-type]
+    guard = Guard(Nobody(), None, None, None)  # type: ignore[arg-type]
     handler = grpc.unary_unary_rpc_method_handler(lambda *_: b"")
     with pytest.raises(LookupError, match=r"/unrolled\.v1\.GenerationService/Invented has neither"):
         guard.add_registered_method_handlers("unrolled.v1.GenerationService", {"Invented": handler})

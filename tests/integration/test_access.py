@@ -22,7 +22,7 @@ from unrolled.v1.generation_pb2 import GenerateRequest
 from unrolled.v1.generation_pb2_grpc import GenerationServiceStub
 from unrolled.v1.model_pb2 import ListModelsRequest
 from unrolled.v1.model_pb2_grpc import ModelServiceStub
-from unrolled_service.access.scopes import SCOPES
+from unrolled_service.callers.scopes import SCOPES
 from unrolled_service.models.bundle import Bundle
 from unrolled_service.server import Server
 

@@ -12,7 +12,7 @@ import trustme
 from google.protobuf.descriptor import MethodDescriptor
 
 from tests.support.stubs import PROTO
-from unrolled_service.access.tokens import digest_of
+from unrolled_service.callers.tokens import digest_of
 
 LIMIT_S = 20.0
 Pairs = Sequence[tuple[str, str]]

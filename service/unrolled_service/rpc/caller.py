@@ -5,7 +5,7 @@ It lives in the context of the call's task, so it reaches what the call starts a
 
 from contextvars import ContextVar
 
-from unrolled_service.access.identity import Identity
+from unrolled_service.callers.identity import Identity
 
 _CALLER: ContextVar[Identity] = ContextVar("caller")
 

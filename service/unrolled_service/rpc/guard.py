@@ -1,8 +1,9 @@
-"""Stands before every method: lets in who may call it, turns errors into statuses, lets no detail out, counts calls.
+"""Stands before every method: lets in who may call it, turns errors into statuses, lets no detail out, notes every end.
 
 What a handler raises would reach the caller as text, paths and all; so would the parser's words about
 a malformed message. Here a refusal becomes its documented status, and anything else becomes INTERNAL
-with an id; the detail goes to the log under that id.
+with an id; the detail goes to the log under that id. A call that fails tells its request id in the trailing metadata;
+one that succeeds does not, for it would cost as much as a message.
 """
 
 import asyncio
@@ -16,13 +17,16 @@ import grpc
 from google.protobuf.message import DecodeError
 from google.rpc.status_pb2 import Status
 
-from unrolled_service.access.authentication import HEADER, Authentication
-from unrolled_service.access.identity import ANYBODY, Scope
-from unrolled_service.access.scopes import scope_of
+from unrolled_service.callers.authentication import HEADER, Authentication
+from unrolled_service.callers.identity import ANYBODY, Scope
+from unrolled_service.callers.scopes import scope_of
 from unrolled_service.errors import InvalidField, UnrolledError
 from unrolled_service.metrics import Metrics
 from unrolled_service.rpc.caller import introduce
 from unrolled_service.rpc.status import defect_status, refusal_status
+from unrolled_service.telemetry.access import Access
+from unrolled_service.telemetry.calls import REQUEST_ID_KEY, Call, begin_call
+from unrolled_service.telemetry.logs import fields
 
 _log = logging.getLogger(__name__)
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
@@ -41,17 +45,21 @@ class Guard:
     Args:
         server: where the services go.
         metrics: count the calls.
+        access: notes their ends.
         authentication: tells callers apart; None lets anybody do anything.
 
     Attributes:
         calls: calls of the server's own services that have not ended; watchers of its health do not count.
     """
 
-    def __init__(self, server: grpc.aio.Server, metrics: Metrics, authentication: Authentication | None) -> None:
+    def __init__(
+        self, server: grpc.aio.Server, metrics: Metrics, access: Access, authentication: Authentication | None
+    ) -> None:
         self.calls = 0
         self._authentication = authentication
         self._server = server
         self._metrics = metrics
+        self._access = access
 
     def add_generic_rpc_handlers(self, handlers: Iterable[grpc.GenericRpcHandler]) -> None:
         """Add services."""
@@ -75,33 +83,35 @@ class Guard:
 
         async def answer(request: Any, context: grpc.aio.ServicerContext) -> Any:
             self.calls += weight
+            call = begin_call(method, context)
             try:
                 self._admit(scope, context)
                 reply = await behaviour(_checked(request), context)
             except Exception as error:
-                await self._refuse(error, method, context)
+                await self._refuse(error, call, context)
             except asyncio.CancelledError:
-                self._metrics.count_rpc(method, _cancellation(context))
+                self._end(call, _cancellation(context))
                 raise
             else:
-                self._metrics.count_rpc(method, "OK")
+                self._end(call, "OK")
                 return reply
             finally:
                 self.calls -= weight
 
         async def stream(request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
             self.calls += weight
+            call = begin_call(method, context)
             try:
                 self._admit(scope, context)
                 async for reply in behaviour(_checked(request), context):
                     yield reply
             except Exception as error:
-                await self._refuse(error, method, context)
+                await self._refuse(error, call, context)
             except asyncio.CancelledError:
-                self._metrics.count_rpc(method, _cancellation(context))
+                self._end(call, _cancellation(context))
                 raise
             else:
-                self._metrics.count_rpc(method, "OK")
+                self._end(call, "OK")
             finally:
                 self.calls -= weight
 
@@ -120,25 +130,30 @@ class Guard:
             identity.check(scope)
         introduce(identity)
 
-    async def _refuse(self, error: Exception, method: str, context: grpc.aio.ServicerContext) -> None:
+    def _end(self, call: Call, code: str, error: Exception | None = None) -> None:
+        self._metrics.count_rpc(call.method, code)
+        self._access.note_end(call, code, error)
+
+    async def _refuse(self, error: Exception, call: Call, context: grpc.aio.ServicerContext) -> None:
         """End the call with an error's status; always raises."""
         if isinstance(error, grpc.aio.AbortError):
-            self._metrics.count_rpc(method, _CODES[context.code()].name)
+            self._end(call, _CODES[context.code()].name)
             raise error
         if isinstance(error, NotImplementedError):  # of the health service, whose newest method its library lacks
-            self._metrics.count_rpc(method, "UNIMPLEMENTED")
+            self._end(call, "UNIMPLEMENTED")
             await context.abort(grpc.StatusCode.UNIMPLEMENTED, "the method is not implemented")
-        status = self._status(error, method)
+        status = self._status(error, call)
         code = _CODES[status.code]
-        self._metrics.count_rpc(method, code.name)
-        await context.abort(code, status.message, (("grpc-status-details-bin", status.SerializeToString()),))
+        self._end(call, code.name, error)
+        trailing = (("grpc-status-details-bin", status.SerializeToString()), (REQUEST_ID_KEY, call.request_id))
+        await context.abort(code, status.message, trailing)
 
-    def _status(self, error: Exception, method: str) -> Status:
+    def _status(self, error: Exception, call: Call) -> Status:
         if isinstance(error, UnrolledError):
             self._metrics.count_rejection(error.reason)
             return refusal_status(error)
         error_id = secrets.token_hex(8)
-        _log.error("%s failed, id %s", method, error_id, exc_info=error)
+        _log.error("failed", exc_info=error, extra=fields(method=call.method, error_id=error_id))
         self._metrics.count_rejection("INTERNAL")
         return defect_status(error_id)
 

@@ -18,8 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
-from unrolled_service.access.claims import ALGORITHMS, Claims, Issuer, VerifyingKey
-from unrolled_service.access.identity import Identity, Scope
+from unrolled_service.callers.claims import ALGORITHMS, Claims, Issuer, VerifyingKey
+from unrolled_service.callers.identity import Identity, Scope
 from unrolled_service.errors import KeyFileError
 
 ISSUER = Issuer("https://issuer", "unrolled", "sub", leeway_s=10.0)

@@ -50,9 +50,9 @@ def test_every_setting_is_a_flag_with_help() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--max-rows", "0"], "max_rows: Input should be greater than or equal to 1"),
+        (["--max-rows", "0"], "max_rows (--max-rows): must be greater than or equal to 1"),
         (["--bundle", "/nowhere"], "/nowhere/manifest.json: No such file or directory"),
-        (["--listen", "nonsense"], "'nonsense' is not HOST:PORT"),
+        (["--listen", "nonsense"], "listen (--listen): 'nonsense' is not HOST:PORT"),
     ],
 )
 def test_a_server_that_cannot_start_says_why(arguments: list[str], message: str, tmp_path: Path) -> None:

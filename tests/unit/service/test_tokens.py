@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.access import write_tokens
-from unrolled_service.access.identity import Identity, Scope
-from unrolled_service.access.issuing import token as issue
-from unrolled_service.access.tokens import PREFIX, Grant, Tokens, digest_of, make_token
+from unrolled_service.callers.identity import Identity, Scope
+from unrolled_service.callers.issuing import token as issue
+from unrolled_service.callers.tokens import PREFIX, Grant, Tokens, digest_of, make_token
 from unrolled_service.errors import KeyFileError, PermissionDenied
 
 ACME = Identity("acme", frozenset({Scope.GENERATE}))

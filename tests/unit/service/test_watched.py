@@ -5,7 +5,7 @@ import pytest
 
 from tests.support.access import replace
 from tests.support.stores import Clock
-from unrolled_service.access.watched import Watched
+from unrolled_service.callers.watched import Watched
 from unrolled_service.errors import KeyFileError
 
 

@@ -19,7 +19,7 @@ class Verb:
 VERBS: Mapping[str, Verb] = MappingProxyType(
     {
         "serve": Verb("unrolled_service.cli:serve", "service", "Serve bundles over gRPC."),
-        "token": Verb("unrolled_service.access.issuing:token", "service", "Make a token that lets somebody call."),
+        "token": Verb("unrolled_service.callers.issuing:token", "service", "Make a token that lets somebody call."),
         "generate": Verb("unrolled_client.cli.generate:generate", "cli", "Stream what a model writes or draws."),
         "step": Verb("unrolled_client.cli.step:step", "cli", "Answer every input with an output."),
         "classify": Verb("unrolled_client.cli.classify:classify", "cli", "Say what a sequence is."),
@@ -27,6 +27,7 @@ VERBS: Mapping[str, Verb] = MappingProxyType(
         "evaluate": Verb("unrolled_client.cli.evaluate:evaluate", "cli", "Measure a bundle through a server."),
         "models": Verb("unrolled_client.cli.models:models", "cli", "List the bundles that a server serves."),
         "sessions": Verb("unrolled_client.cli.sessions:sessions", "cli", "List the sessions on a server."),
+        "top": Verb("unrolled_client.cli.top:top", "cli", "Watch what a server does."),
         "fork": Verb("unrolled_client.cli.session:fork", "cli", "Make sessions that begin where one is."),
         "rewind": Verb("unrolled_client.cli.session:rewind", "cli", "Take a session back to an earlier position."),
         "snapshot": Verb("unrolled_client.cli.session:snapshot", "cli", "Write a session as portable bytes."),

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from unrolled_service.access.identity import MAX_TENANT_LENGTH, Identity, Scope, is_tenant
+from unrolled_service.callers.identity import MAX_TENANT_LENGTH, Identity, Scope, is_tenant
 from unrolled_service.errors import KeyFileError
 
 PREFIX = "unr_"

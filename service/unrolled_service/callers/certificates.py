@@ -11,7 +11,7 @@ from pathlib import Path
 
 import grpc
 
-from unrolled_service.access.watched import LOOK_INTERVAL_S, Watched
+from unrolled_service.callers.watched import LOOK_INTERVAL_S, Watched
 from unrolled_service.errors import KeyFileError
 from unrolled_service.settings import Settings
 

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Protocol
 
-from unrolled_service.access.claims import Claims, Issuer
-from unrolled_service.access.identity import Identity
-from unrolled_service.access.tokens import Tokens
-from unrolled_service.access.watched import Watched
+from unrolled_service.callers.claims import Claims, Issuer
+from unrolled_service.callers.identity import Identity
+from unrolled_service.callers.tokens import Tokens
+from unrolled_service.callers.watched import Watched
 from unrolled_service.errors import Unauthenticated
 from unrolled_service.settings import Settings
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import click
 
-from unrolled_service.access.identity import MAX_TENANT_LENGTH, Identity, Scope, is_tenant
-from unrolled_service.access.tokens import Grant, digest_of, make_token
+from unrolled_service.callers.identity import MAX_TENANT_LENGTH, Identity, Scope, is_tenant
+from unrolled_service.callers.tokens import Grant, digest_of, make_token
 
 _PRIVATE = 0o600
 

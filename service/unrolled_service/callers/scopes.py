@@ -3,7 +3,7 @@
 Methods that are not of this table cannot be served; see ``scope_of``.
 """
 
-from unrolled_service.access.identity import Scope
+from unrolled_service.callers.identity import Scope
 
 _METHODS = {
     "unrolled.v1.GenerationService": {"Generate": Scope.GENERATE, "Score": Scope.GENERATE},
