@@ -28,7 +28,7 @@ from unrolled_service.models.bundle import Bundle
 from unrolled_service.server import Server
 
 STREAMS = 20
-TOKENS = 12_000  # more than fits between a server and a reader that waits, with the window below
+TOKENS = 200_000  # more than fits between a server and a reader that waits, with the window below
 SMALL_WINDOW = [("grpc.http2.lookahead_bytes", 1024)]
 
 

@@ -94,6 +94,7 @@ def call(channel: grpc.Channel, method: MethodDescriptor, request: bytes = b"", 
     """Make a call of any kind with one message, as bytes, and read it to its end."""
     kind = f"{_word(method.client_streaming)}_{_word(method.server_streaming)}"
     make = getattr(channel, kind)(path_of(method))
+    metadata = [*metadata, ("x-request-id", "same")]  # one that the server makes differs from call to call
     given: Any = iter([request]) if method.client_streaming else request
     replies: list[bytes] = []
     if method.server_streaming:
