@@ -6,8 +6,10 @@ imports jwt. Values, for any thread; nothing here asks the network.
 """
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from unrolled_service.errors import KeyFileError
 
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA")
 MIN_RSA_BITS = 2048
+_REMEMBERED = 1024
 _RSA = ALGORITHMS[:6]
 _CURVES = {"secp256r1": ("ES256",), "secp384r1": ("ES384",)}
 _SCOPES: Mapping[str, Scope] = {scope.value: scope for scope in Scope}
@@ -74,6 +77,8 @@ class Claims:
         self._keys = {key.id: key for key in keys}
         if len(self._keys) < len(keys):
             raise ValueError("two keys have the same id, or none")
+        # A signature takes as long as a call's messages; who goes on calling with a token waits for it once.
+        self._verified = lru_cache(_REMEMBERED)(self._verify)
 
     @classmethod
     def read(cls, path: Path, issuer: Issuer) -> "Claims":
@@ -94,31 +99,42 @@ class Claims:
     def find(self, token: str) -> Identity | None:
         """Return who the bearer of a token is; None where anything about it is wrong."""
         try:
-            key = self._key_of(jwt.get_unverified_header(token).get("kid"))
-            if key is None:
-                return None
-            claims = jwt.decode(
-                token,
-                key.key,
-                algorithms=list(key.algorithms),
-                audience=self._issuer.audience,
-                issuer=self._issuer.name,
-                leeway=self._issuer.leeway_s,
-                options={"require": ["exp", "iss", "aud", self._issuer.tenant_claim]},
-            )
+            verified = self._verified(token)
         except _MALFORMED:
             return None
+        return verified.identity if verified.expires > time.time() - self._issuer.leeway_s else None
+
+    def _verify(self, token: str) -> "_Verified":
+        """Return what a token says; raises one of ``_MALFORMED`` where it says nothing that counts."""
+        claims = jwt.decode(
+            token,
+            *self._key_of(jwt.get_unverified_header(token).get("kid")),
+            audience=self._issuer.audience,
+            issuer=self._issuer.name,
+            leeway=self._issuer.leeway_s,
+            options={"require": ["exp", "iss", "aud", self._issuer.tenant_claim]},
+        )
         tenant, scopes = claims[self._issuer.tenant_claim], claims.get("scope", "")
         if not (isinstance(tenant, str) and is_tenant(tenant) and isinstance(scopes, str)):
-            return None
-        return Identity(tenant, frozenset(_SCOPES[name] for name in scopes.split() if name in _SCOPES))
+            raise jwt.InvalidTokenError
+        granted = frozenset(_SCOPES[name] for name in scopes.split() if name in _SCOPES)
+        return _Verified(Identity(tenant, granted), int(claims["exp"]))
 
-    def _key_of(self, key_id: str | None) -> VerifyingKey | None:
-        """Return the key that a token names; the only one there is where one of them has no name."""
-        if key_id in self._keys:
-            return self._keys[key_id]
+    def _key_of(self, key_id: str | None) -> tuple[Any, list[str]]:
+        """Return the key that a token names, or the only one where one of the two has no name, and its algorithms."""
         only = next(iter(self._keys.values()))
-        return only if len(self._keys) == 1 and None in (key_id, only.id) else None
+        key = self._keys.get(key_id) or (only if len(self._keys) == 1 and None in (key_id, only.id) else None)
+        if key is None:
+            raise jwt.InvalidTokenError
+        return key.key, list(key.algorithms)
+
+
+@dataclass(frozen=True, slots=True)
+class _Verified:
+    """What a token said when it was verified; until ``expires``, in seconds since the epoch, it goes on saying so."""
+
+    identity: Identity
+    expires: int
 
 
 def _read_pem(content: bytes) -> VerifyingKey:

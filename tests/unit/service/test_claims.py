@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
+from tests.support.server import wait_until
 from unrolled_service.callers.claims import ALGORITHMS, Claims, Issuer, VerifyingKey
 from unrolled_service.callers.identity import Identity, Scope
 from unrolled_service.errors import KeyFileError
@@ -176,6 +177,20 @@ def test_the_leeway_is_for_clocks_that_differ(claims: Claims) -> None:
 def test_anything_else_is_nobody(text: str) -> None:
     key = jwt.PyJWK(public_jwk("ed25519")).key
     assert Claims(ISSUER, [VerifyingKey(None, key, ("EdDSA",))]).find(text) is None
+
+
+def test_a_token_that_was_good_expires_all_the_same(claims: Claims, monkeypatch: pytest.MonkeyPatch) -> None:
+    token, now = signed(), time.time()
+    for later, wanted in ((0, ACME), (60, ACME), (69, ACME), (72, None), (0, ACME)):
+        monkeypatch.setattr(time, "time", lambda later=later: now + later)
+        assert claims.find(token) == wanted
+
+
+def test_a_token_that_was_not_good_yet_becomes_it(claims: Claims) -> None:
+    begins = time.time() + 11
+    token = signed(nbf=begins)
+    assert claims.find(token) is None
+    wait_until(lambda: claims.find(token) == ACME, "the token is within the leeway")
 
 
 def test_a_claim_of_ones_own_may_name_the_tenant(tmp_path: Path) -> None:
