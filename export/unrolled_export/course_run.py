@@ -27,6 +27,7 @@ from unrolled_export.files import write_atomically
 from unrolled_export.fitting import Fitter, Round
 from unrolled_export.interruption import Interrupted, Interruption
 from unrolled_export.lesson import Lesson, Settings
+from unrolled_export.manifest import EXAMPLES_FILE, to_pretty_json
 from unrolled_export.manifest import FORMAT as MANIFEST_FORMAT
 from unrolled_export.player import Player
 from unrolled_export.plot import draw_losses
@@ -117,6 +118,7 @@ class CourseRun:
         for name, picture in lesson.pictures(player, rounds).items():
             write_atomically(self._folder / name, picture)
         self._draw()
+        write_atomically(self._folder / EXAMPLES_FILE, to_pretty_json(lesson.examples))
         weights = lesson.model.state_dict()
         course = Course(self.recipe, self._settings, weights, figures, rounds[self.recipe], self._command)
         write_course(self._folder / FILE_NAME, course)

@@ -68,6 +68,9 @@ def test_labels_of_inputs_count_each(fake: FakeServer, tmp_path: Path) -> None:
     items = [example("abc", 1, 1, 0), example("a", 0)]
     fake.models = [write(tmp_path, sums(bundle.TASK_TAG, output=EVEN_ODD), *items)]
     assert evaluate(fake, tmp_path).stdout.startswith("accuracy 0.7500 over 4 labels of the bundle's 2 items")
+    (tmp_path / "examples.json").rename(tmp_path / "others.json")
+    told = evaluate(fake, tmp_path, "--items", str(tmp_path / "others.json")).stdout
+    assert told.startswith("accuracy 0.7500 over 4 labels of the file's 2 items")
 
 
 def test_items_that_want_something_else_are_told(fake: FakeServer, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TextIO
 
 import click
@@ -42,6 +43,11 @@ def to_expected(text: str) -> tuple[str, str]:
 )
 @click.option("--judge", metavar="BUNDLE", help="Have the drawings named by this bundle instead.")
 @click.option("--expect", type=to_expected, metavar="PROMPT=TEXT", help="Ask what follows a prompt, greedily, instead.")
+@click.option(
+    "--items",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Take the held-out items of this file, such as a run's examples.json, which has all of them.",
+)
 @click.option("--precision", default="fp32", show_default=True, help="Form of the cells that is served.")
 @click.option("--card/--no-card", default=True, show_default=True, help="Write the figure into the bundle's README.md.")
 @options.placed(
@@ -53,6 +59,7 @@ def evaluate(
     share: float,
     judge: str | None,
     expect: tuple[str, str] | None,
+    items: Path | None,
     precision: str,
     card: bool,
     server: Place | None,
@@ -63,7 +70,10 @@ def evaluate(
     texts that are right in every character, the mean error of numbers. It is printed with what it is over, and
     written into the card; the bundle stays what it is.
     """
-    folders = [Folder(find_bundle(each)) for each in (bundle, judge) if each is not None]
+    folders = [
+        Folder(find_bundle(bundle), items),
+        *(Folder(find_bundle(each)) for each in (judge,) if each is not None),
+    ]
     settings = {"precision": precision} | ({} if text is None else {"max-prompt-tokens": str(MOST_PROMPT_TOKENS)})
     try:
         measurement = measurement_of(

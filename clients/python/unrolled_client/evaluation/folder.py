@@ -36,9 +36,15 @@ def find_bundle(place: str) -> Path:
 
 @dataclass(frozen=True)
 class Folder:
-    """A bundle's folder."""
+    """A bundle's folder.
+
+    Attributes:
+        path: where it lies.
+        items: file of held-out items to take in place of those that came with it, or None.
+    """
 
     path: Path
+    items: Path | None = None
 
     @cached_property
     def manifest(self) -> bundle_pb2.Manifest:
@@ -56,19 +62,20 @@ class Folder:
 
     @property
     def has_examples(self) -> bool:
-        """Tell whether held-out items came with it."""
-        return (self.path / EXAMPLES).is_file()
+        """Tell whether there are held-out items."""
+        return self.items is not None or (self.path / EXAMPLES).is_file()
 
     @cached_property
     def examples(self) -> bundle_pb2.Examples:
-        """Read its held-out items, at least one.
+        """Read the held-out items, at least one.
 
         Raises:
             NoBundle: there are none.
         """
-        examples = _parse(self.path / EXAMPLES, bundle_pb2.Examples())
+        file = self.items or self.path / EXAMPLES
+        examples = _parse(file, bundle_pb2.Examples())
         if not examples.examples:
-            raise NoBundle(f"{self.path / EXAMPLES} has no items")
+            raise NoBundle(f"{file} has no items")
         return examples
 
     def note(self, name: str, line: str) -> None:

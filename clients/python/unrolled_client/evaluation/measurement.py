@@ -52,7 +52,8 @@ class OfExamples:
     def over(self) -> str:
         """Say where the items are from."""
         compared = {"accuracy": "labels", "exact": "targets"}.get(measure_of(self.folder.manifest), "vectors")
-        return f"{compared} of the bundle's {self.total:,} items (from: {self.folder.examples.dataset})"
+        whose = "the bundle's" if self.folder.items is None else "the file's"
+        return f"{compared} of {whose} {self.total:,} items (from: {self.folder.examples.dataset})"
 
     async def measure(self, client: AsyncClient, advance: Advance) -> Figure:
         """Ask about every item."""
