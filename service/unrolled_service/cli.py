@@ -11,7 +11,8 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from unrolled_service.errors import BundleError, KeyFileError
-from unrolled_service.models.bundle import Bundle, load_bundle
+from unrolled_service.models.bundle import Bundle
+from unrolled_service.models.trial import admit_bundle
 from unrolled_service.server import Server
 from unrolled_service.settings import Settings
 
@@ -64,7 +65,7 @@ serve = click.Command(
 def _load(settings: Settings) -> list[Bundle]:
     bundles: dict[str, Bundle] = {}
     for folder in settings.bundle:
-        bundle = load_bundle(folder, settings.precision)
+        bundle = admit_bundle(folder, settings)
         if bundle.name in bundles:
             raise BundleError(f"{folder}: a bundle named {bundle.name!r} was given before")
         bundles[bundle.name] = bundle

@@ -2,6 +2,7 @@
 
 import os
 from importlib import resources
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -21,11 +22,24 @@ class Settings(BaseSettings):
         min_length=1,
         description="bundles to serve: folders, or names of shipped ones",
     )
+    bundles_folder: Path | None = Field(
+        None, description="folder below which admin calls find bundles; without one, only shipped ones can be loaded"
+    )
     precision: Precision = Field(
         "auto", description="form of the cells: fp32, int8, or auto for the one that is faster here"
     )
     listen: str = Field("127.0.0.1:50051", description="address of the gRPC services; port 0 takes a free one")
     metrics_listen: str = Field("127.0.0.1:9464", description="address of /metrics, /healthz and /readyz")
+    admin_listen: str | None = Field(
+        None,
+        description="loopback address of the admin services, for instance 127.0.0.1:50052; without one, there are none",
+    )
+    max_bundle_mib: int = Field(512, ge=1, le=2047, description="largest bundle, all files together")
+    allow_operators: str = Field("", description="operators of cells besides the usual ones: Loop,com.example::Gate")
+    trial_cpu_s: float = Field(
+        60.0, ge=1, le=86_400, description="CPU seconds of a bundle's trial run in a process of its own"
+    )
+    trial_memory_mib: int = Field(2048, ge=64, le=1_000_000, description="memory of a bundle's trial run")
     engine_threads: int = Field(
         default_factory=lambda: max(1, min((os.cpu_count() or 1) - 1, 4)),
         ge=1,
@@ -85,6 +99,14 @@ class Settings(BaseSettings):
             raise ValueError("store_interval_s must be shorter than store_lease_s")
         return self
 
+    @field_validator("admin_listen")
+    @classmethod
+    def _check_loopback(cls, value: str | None) -> str | None:
+        host = (value or "").rpartition(":")[0].strip("[]")
+        if value is not None and host != "localhost" and not _is_loopback(host):
+            raise ValueError(f"must be a loopback address, is {value!r}")
+        return value
+
     @field_validator("bundle", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
@@ -100,6 +122,18 @@ class Settings(BaseSettings):
 def shipped_bundle(name: str = "shakespeare") -> Path:
     """Return the folder of a bundle that comes with the package."""
     return Path(str(resources.files("unrolled_service") / "bundles" / name))
+
+
+def is_shipped(folder: Path) -> bool:
+    """Return whether a folder is that of a bundle which comes with the package, as much to be trusted as its code."""
+    return folder.resolve().parent == shipped_bundle().parent.resolve()
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def find_bundle(path: Path) -> Path:

@@ -30,7 +30,11 @@ PACKAGES = (
         "rows",
         "delivery finish slice trail row text_row sequence_row generation stops stream scoring reading drawing source",
     ),
-    ("models", "vocabulary probe beginning shape bundle_files golden assembly bundle abilities"),
+    (
+        "models",
+        "vocabulary probe beginning shape limits operators inspection bundle_files contents golden assembly bundle trial"
+        " abilities",
+    ),
     ("lanes", "table scheduler lane text_lane sequence_lane"),
     ("", "registry engine tally metrics"),
     ("bridge", "outbox driver workers"),
