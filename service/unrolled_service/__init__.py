@@ -27,8 +27,9 @@ The life of one token, package by package; each module imports only from those a
 
 So far everything runs in a plain ``for`` loop. From here on it is asyncio:
 
-9. ``tally``, ``metrics``; ``bridge``: ``outbox``, ``driver``, ``workers``
-       what operators see; news that waits for its reader; an engine's thread and the way to it; several of them
+9. ``tally``, ``metrics``; ``bridge``: ``outbox``, ``driver``, ``workers``, ``catalog``
+       what operators see; news that waits for its reader; an engine's thread and the way to it; several of them; the
+       bundles that come and go while they run
 10. ``storage``: ``gate``, ``store``, ``scripts``, ``redis_store``, ``custody``, ``keeper``, ``idempotency``
        who has a session, also when a server is gone; keeping it while it streams; calls made twice
 11. ``rpc``: ``fields``, ``convert``, ``convert_sequences``, ``status``, and the services

@@ -18,17 +18,21 @@ from grpc_reflection.v1alpha._async import ReflectionServicer
 from grpc_reflection.v1alpha.reflection_pb2 import DESCRIPTOR as REFLECTION
 from grpc_reflection.v1alpha.reflection_pb2_grpc import add_ServerReflectionServicer_to_server
 
+from unrolled.admin.v1 import admin_pb2
+from unrolled.admin.v1.admin_pb2_grpc import add_AdminServiceServicer_to_server
 from unrolled.v1 import generation_pb2, model_pb2, sequence_pb2, session_pb2
 from unrolled.v1.generation_pb2_grpc import add_GenerationServiceServicer_to_server
 from unrolled.v1.model_pb2_grpc import add_ModelServiceServicer_to_server
 from unrolled.v1.sequence_pb2_grpc import add_SequenceServiceServicer_to_server
 from unrolled.v1.session_pb2_grpc import add_SessionServiceServicer_to_server
+from unrolled_service.bridge.catalog import Catalog
 from unrolled_service.bridge.workers import Workers
 from unrolled_service.errors import Draining
 from unrolled_service.http import OperatorServer
 from unrolled_service.metrics import Metrics
 from unrolled_service.models.bundle import Bundle
 from unrolled_service.rows.slice import Slice
+from unrolled_service.rpc.admin import AdminService
 from unrolled_service.rpc.claim import Claims
 from unrolled_service.rpc.generation import GenerationService
 from unrolled_service.rpc.guard import Guard
@@ -65,6 +69,8 @@ _SWITCH_INTERVAL_S = 0.00005
 _COLLECTION_THRESHOLDS = (50_000, 20, 100)
 _LAG_INTERVAL_S = 0.25
 _PROBE_INTERVAL_S = 1.0
+_SWEEP_INTERVAL_S = 1.0
+_SERVING, _UNKNOWN = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
 _CLOSING_S = 5.0
 _POLL_S = 0.02
 
@@ -79,12 +85,18 @@ class Server:
     Attributes:
         address: ``host:port`` of the gRPC services, once started.
         metrics_address: ``host:port`` of the operators' pages, once started.
+        admin_address: ``host:port`` of the admin services, once started; None without them.
+        drain_wanted: set when an operator asks for it over the wire; whoever runs the server then calls ``drain``.
     """
 
     def __init__(self, bundles: Sequence[Bundle], settings: Settings) -> None:
         self._bundles = bundles
         self._settings = settings
         self._is_ready = False
+        self._model_names: set[str] = set()
+        self._admin: grpc.aio.Server | None = None
+        self.admin_address: str | None = None
+        self.drain_wanted = asyncio.Event()
 
     async def start(self) -> None:
         """Listen and serve.
@@ -96,10 +108,15 @@ class Server:
         _spare_collections()
         self._workers = Workers(self._bundles, self._settings, self._count_slice)
         self._metrics = Metrics([worker.engine for worker in self._workers])
+        self._catalog = Catalog(self._workers, self._metrics)
         self._custody = self._make_custody()
+        self._health = HealthServicer()
         self._grpc = self._make_grpc()
-        host, port = split_address(self._settings.listen)
-        self.address = f"{host}:{_listen(self._grpc, host, port)}"
+        self.address = _listen(self._grpc, self._settings.listen)
+        self._operators = AdminService(self._catalog, self._workers, self._settings, self.drain_wanted.set)
+        if self._settings.admin_listen is not None:
+            self._admin = self._make_admin()
+            self.admin_address = _listen(self._admin, self._settings.admin_listen)
         host, port = split_address(self._settings.metrics_listen)
         self._http = OperatorServer(host, port, self._metrics.registry, self._readiness)
         self.metrics_address = f"{host}:{self._http.port}"
@@ -108,15 +125,21 @@ class Server:
             worker.engine.registry.on_evicted = self._metrics.count_evicted
             worker.driver.start()
         await self._grpc.start()
+        if self._admin is not None:
+            await self._admin.start()
         self._http.start()
-        self._watches = [asyncio.create_task(watch()) for watch in (self._watch_lag, self._watch_store)]
-        for name in ("", *_SERVICES, *(f"model/{bundle.name}" for bundle in self._bundles)):
-            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        watches = (self._watch_lag(), self._watch_store(), self._catalog.watch(_SWEEP_INTERVAL_S))
+        self._watches = [asyncio.create_task(watch) for watch in watches]
+        for name in ("", *_SERVICES):
+            await self._health.set(name, _SERVING)
+        await self._follow_catalog()
+        self._catalog.on_change = self._follow_catalog
         self._is_ready = True
 
     async def drain(self) -> None:
         """Refuse new work, give running streams the grace time, and end the rest."""
         self._is_ready = False
+        self._operators.is_draining = True
         await self._health.enter_graceful_shutdown()
         for worker in self._workers:
             await worker.driver.call(setattr, worker.engine, "is_draining", True)
@@ -130,6 +153,8 @@ class Server:
         self._is_ready = False
         for watch in self._watches:
             watch.cancel()
+        if self._admin is not None:
+            await self._admin.stop(None)
         await self._grpc.stop(None)
         await self._custody.close()
         for worker in self._workers:
@@ -152,8 +177,19 @@ class Server:
         if settings.store:
             owner, observe = settings.listen, self._metrics.observe_store_operation
             store = RedisStore.from_url(settings.store, owner=owner, on_operation=observe)
-        hosts = [bundle.host for bundle in self._bundles]
+        hosts = [bundle.host for bundle in self._catalog.every]
         return Custody(store, self._workers, hosts, keys, settings)
+
+    async def _follow_catalog(self) -> None:
+        """Let health, metrics and snapshots know of the bundles that there are now."""
+        every, served = self._catalog.every, {f"model/{bundle.name}" for bundle in self._catalog.served}
+        self._custody.hosts = [bundle.host for bundle in every]
+        self._metrics.show_models(every)
+        for name in self._model_names - served:
+            await self._health.set(name, _UNKNOWN)
+        for name in served - self._model_names:
+            await self._health.set(name, _SERVING)
+        self._model_names = served
 
     def _make_grpc(self) -> grpc.aio.Server:
         server = grpc.aio.server(options=_OPTIONS)
@@ -164,15 +200,22 @@ class Server:
         add_SequenceServiceServicer_to_server(SequenceService(claims, settings), guard)
         add_SessionServiceServicer_to_server(SessionService(workers, custody, self._metrics, settings), guard)
         add_ModelServiceServicer_to_server(ModelService(workers), guard)
-        self._health = HealthServicer()
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, guard)
-        names = [
-            *_SERVICES,
-            health_pb2.DESCRIPTOR.services_by_name["Health"].full_name,
-            REFLECTION.services_by_name["ServerReflection"].full_name,
-        ]
-        add_ServerReflectionServicer_to_server(ReflectionServicer(names), guard)
+        self._add_company(guard, _SERVICES)
         return server
+
+    def _make_admin(self) -> grpc.aio.Server:
+        server = grpc.aio.server(options=_OPTIONS)
+        guard = Guard(server, self._metrics)
+        add_AdminServiceServicer_to_server(self._operators, guard)
+        self._add_company(guard, [admin_pb2.DESCRIPTOR.services_by_name["AdminService"].full_name])
+        return server
+
+    def _add_company(self, guard: Guard, services: Sequence[str]) -> None:
+        """Add health, and reflection of that and of some services."""
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, guard)
+        own = (health_pb2.DESCRIPTOR.services_by_name["Health"], REFLECTION.services_by_name["ServerReflection"])
+        names = [*services, *(service.full_name for service in own)]
+        add_ServerReflectionServicer_to_server(ReflectionServicer(names), guard)
 
     async def _watch_lag(self) -> None:
         while True:
@@ -217,8 +260,10 @@ def split_address(address: str) -> tuple[str, int]:
     return host, int(port)
 
 
-def _listen(server: grpc.aio.Server, host: str, port: int) -> int:
+def _listen(server: grpc.aio.Server, address: str) -> str:
+    """Listen on an address; return it with the port that it has become."""
+    host, port = split_address(address)
     try:
-        return int(server.add_insecure_port(f"{host}:{port}"))
+        return f"{host}:{server.add_insecure_port(f'{host}:{port}')}"
     except RuntimeError as error:
         raise OSError(f"cannot listen on {host}:{port}") from error

@@ -37,11 +37,12 @@ PACKAGES = (
     ),
     ("lanes", "table scheduler lane text_lane sequence_lane"),
     ("", "registry engine tally metrics"),
-    ("bridge", "outbox driver workers"),
+    ("bridge", "outbox driver workers catalog"),
     ("storage", "gate store scripts redis_store custody keeper idempotency"),
     (
         "rpc",
-        "fields convert convert_sequences status guard preemption claim relay feeder generation sequence model session",
+        "fields convert convert_sequences status guard preemption claim relay feeder generation sequence model session"
+        " admin",
     ),
     ("", "http server cli __main__"),
 )

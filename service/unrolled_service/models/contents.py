@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -65,7 +65,9 @@ class Contents:
         return cls(head["place"], manifest, files)
 
 
-def read_contents(folder: Path, precision: Precision, limits: Limits, place: str = "") -> Contents:
+def read_contents(
+    folder: Path, precision: Precision, limits: Limits, *, place: str = "", below: Sequence[str] = ()
+) -> Contents:
     """Read what a server uses of a folder, each file once.
 
     Args:
@@ -73,17 +75,13 @@ def read_contents(folder: Path, precision: Precision, limits: Limits, place: str
         precision: which forms of the cell are used: one, or "auto" for all of them.
         limits: of sizes.
         place: what to call the folder in messages; empty for its path.
+        below: the way from there to where it really lies, by folders that are no links.
 
     Raises:
         BundleError: naming the file and what is wrong with it.
     """
     place = place or str(folder)
-    try:
-        opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except NotADirectoryError:
-        raise BundleError(f"{place}: is not a folder") from None
-    except OSError as error:
-        raise BundleError(f"{place}/{MANIFEST}: {error.strerror}") from error
+    opened = _open_folder(folder, below, place)
     try:
         files = {MANIFEST: read_file(opened, place, MANIFEST, bounds.MANIFEST_BYTES)}
         manifest = read_manifest(f"{place}/{MANIFEST}", files[MANIFEST])
@@ -107,6 +105,24 @@ def read_manifest(where: str, content: bytes) -> Manifest:
     for fault in chain(_find_name_faults(manifest), find_faults(manifest), _find_extent_faults(manifest)):
         raise BundleError(f"{where}: {fault}")
     return manifest
+
+
+def _open_folder(folder: Path, below: Sequence[str], place: str) -> int:
+    """Return the descriptor of a folder, found step by step so that no link leads elsewhere."""
+    how = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+    opened: list[int] = []
+    try:
+        opened.append(os.open(folder, how))
+        for part in below:
+            opened.append(os.open(part, how | os.O_NOFOLLOW, dir_fd=opened[-1]))
+        return opened.pop()
+    except NotADirectoryError:
+        raise BundleError(f"{place}: is not a folder, or a link") from None
+    except OSError as error:
+        raise BundleError(f"{place}/{MANIFEST}: {error.strerror}") from error
+    finally:
+        for each in opened:
+            os.close(each)
 
 
 def _name_files(manifest: Manifest, precision: Precision) -> Iterator[tuple[str, int]]:

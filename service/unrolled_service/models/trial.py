@@ -33,7 +33,7 @@ _OPEN_FILES = 64
 _REPORT_CHARACTERS = 2000
 
 
-def admit_bundle(folder: Path, settings: Settings, place: str = "") -> Bundle:
+def admit_bundle(folder: Path, settings: Settings) -> Bundle:
     """Read a bundle once, try it in a process of its own, and load it from the bytes that were tried.
 
     A shipped one is not tried: it lies beside the code. This takes seconds: for threads that have them.
@@ -41,14 +41,18 @@ def admit_bundle(folder: Path, settings: Settings, place: str = "") -> Bundle:
     Args:
         folder: where it lies.
         settings: limits and precision.
-        place: what to call the folder in messages; empty for its path.
 
     Raises:
         BundleError: naming the file and what is wrong with it, or how the trial ended.
     """
+    contents = read_contents(folder, settings.precision, Limits.of(settings))
+    return admit_contents(contents, settings, is_trusted=is_shipped(folder))
+
+
+def admit_contents(contents: Contents, settings: Settings, *, is_trusted: bool) -> Bundle:
+    """Do what ``admit_bundle`` does, with what was read; what is trusted is not tried."""
     limits = Limits.of(settings)
-    contents = read_contents(folder, settings.precision, limits, place)
-    if not is_shipped(folder):
+    if not is_trusted:
         try_bundle(contents, settings.precision, limits)
     return make_bundle(contents, settings.precision, limits)
 

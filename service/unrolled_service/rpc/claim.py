@@ -46,8 +46,8 @@ class Claim:
 
     async def bundle(self, model: str) -> Bundle:
         """Return the bundle of a call: the one it names, its session's, or the only one."""
-        if self._session_id and not model:
-            model = (await self._driver.call(self.engine.session, self._session_id)).model
+        if self._session_id:
+            return await self._driver.call(self.engine.bundle_of, self._session_id, model)
         return self.engine.lane(model).bundle
 
     async def start(self, submit: Submit, *, preempt: bool = False) -> None:
@@ -155,5 +155,5 @@ class Claims:
 
     def _close(self, engine: Engine, end: str, row: Row) -> None:
         if not row.is_finished:  # on the engine's thread
-            self._metrics.count_broken_stream(row.lane, end)
+            self._metrics.count_broken_stream(row.model, end)
         engine.close(row)

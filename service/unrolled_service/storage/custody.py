@@ -54,9 +54,12 @@ class Custody:
     Args:
         store: None keeps sessions in memory alone.
         workers: where sessions are worked on.
-        hosts: what continues their states: the bundles served.
+        hosts: what continues their states: the bundles served, and those that are kept for their sessions.
         keys: sign what is stored.
         settings: intervals and leases.
+
+    Attributes:
+        hosts: as given; set anew when bundles come and go.
     """
 
     def __init__(
@@ -64,7 +67,7 @@ class Custody:
     ) -> None:
         self._store = store
         self._workers = workers
-        self._hosts = hosts
+        self.hosts = hosts
         self._keys = keys
         self._settings = settings
         self._writes: set[asyncio.Task[None]] = set()
@@ -108,7 +111,7 @@ class Custody:
             SnapshotInvalid, SnapshotMismatch
         """
         opened = open_snapshot(snapshot, self._keys, owner="")
-        return opened.unpack(self._hosts, accept_other_numerics=accept_other_numerics)
+        return opened.unpack(self.hosts, accept_other_numerics=accept_other_numerics)
 
     def sign(self, content: Content) -> bytes:
         """Return a session as signed bytes."""
