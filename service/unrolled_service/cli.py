@@ -81,9 +81,9 @@ async def _run(bundles: list[Bundle], settings: Settings) -> None:
     server = Server(bundles, settings)
     await server.start()
     names = ", ".join(bundle.name for bundle in bundles)
-    click.echo(f"unrolled: serving {names} on {server.address}, metrics on http://{server.metrics_address}")
     if server.admin_address:
         click.echo(f"unrolled: admin services on {server.admin_address}")
+    click.echo(f"unrolled: serving {names} on {server.address}, metrics on http://{server.metrics_address}")
     impulses = [asyncio.ensure_future(each) for each in (signals.get(), server.drain_wanted.wait())]
     await asyncio.wait(impulses, return_when=asyncio.FIRST_COMPLETED)
     for each in impulses:

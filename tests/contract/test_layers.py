@@ -32,8 +32,8 @@ PACKAGES = (
     ),
     (
         "models",
-        "vocabulary probe beginning shape limits operators inspection bundle_files contents golden assembly bundle trial"
-        " abilities",
+        "vocabulary probe beginning shape limits operators inspection bundle_files contents golden assembly bundle"
+        " trial abilities",
     ),
     ("lanes", "table scheduler lane text_lane sequence_lane"),
     ("", "registry engine tally metrics"),

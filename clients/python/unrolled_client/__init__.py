@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from unrolled_client.admin import AdminClient
     from unrolled_client.answers import Activations, Classification, Output
     from unrolled_client.async_client import AsyncClient
     from unrolled_client.async_session import AsyncSession
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from unrolled_client.client import Client
     from unrolled_client.errors import UnrolledError
     from unrolled_client.models import Figure, ModelInfo, Port
+    from unrolled_client.operation import LoadedModel, ModelStats, ServerStats, UnloadedModel
     from unrolled_client.session import Session
     from unrolled_client.steps import Steps
     from unrolled_client.stream import Stream
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Activations",
+    "AdminClient",
     "AsyncClient",
     "AsyncSession",
     "AsyncSteps",
@@ -41,23 +44,28 @@ __all__ = [
     "Client",
     "Figure",
     "Finish",
+    "LoadedModel",
     "ModelInfo",
+    "ModelStats",
     "Output",
     "Port",
     "ResumePolicy",
     "Sampling",
     "Score",
+    "ServerStats",
     "Session",
     "SessionInfo",
     "Steps",
     "Stream",
     "TokenLogprob",
     "TokenLogprobs",
+    "UnloadedModel",
     "UnrolledError",
 ]
 
 _MODULES = {
     "Activations": "answers",
+    "AdminClient": "admin",
     "AsyncClient": "async_client",
     "AsyncSession": "async_session",
     "AsyncSteps": "async_steps",
@@ -65,12 +73,16 @@ _MODULES = {
     "Classification": "answers",
     "Client": "client",
     "Figure": "models",
+    "LoadedModel": "operation",
     "ModelInfo": "models",
+    "ModelStats": "operation",
     "Output": "answers",
     "Port": "models",
+    "ServerStats": "operation",
     "Session": "session",
     "Steps": "steps",
     "Stream": "stream",
+    "UnloadedModel": "operation",
     "UnrolledError": "errors",
 }
 
