@@ -56,8 +56,12 @@ _SERVICES = [
 _MESSAGE_BYTES = 1 << 20
 _OPTIONS = [
     ("grpc.so_reuseport", 0),
-    ("grpc.max_concurrent_streams", 4096),
+    ("grpc.max_concurrent_streams", 1024),  # also what bounds the memory that one connection can take
     ("grpc.max_receive_message_length", _MESSAGE_BYTES),
+    ("grpc.max_metadata_size", 8 << 10),
+    ("grpc.absolute_max_metadata_size", 16 << 10),
+    ("grpc.server_handshake_timeout_ms", 10_000),
+    ("grpc.http2.max_ping_strikes", 2),
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.http2.ping_timeout_ms", 10_000),

@@ -18,7 +18,11 @@ COMMANDS = [
     for words in find_commands(block)
 ]
 TARGETS = {*re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M)}
-VARIABLES = {*(f"UNROLLED_{name.upper()}" for name in Settings.model_fields), "UNROLLED_SERVER", "UNROLLED_ADMIN_SERVER"}
+VARIABLES = {
+    *(f"UNROLLED_{name.upper()}" for name in Settings.model_fields),
+    "UNROLLED_SERVER",
+    "UNROLLED_ADMIN_SERVER",
+}
 
 
 def check_command(words: list[str]) -> None:

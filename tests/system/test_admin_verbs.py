@@ -37,18 +37,18 @@ def test_operators_change_what_is_served(tmp_path: Path) -> None:
         shown = admin("stats")
         assert [line.split()[0] for line in shown.stdout.splitlines()] == ["name", "first", "letters"]
         assert admin("unload", "letters", "--grace", "0").stdout == "unloaded letters: 0 streams and 0 sessions ended\n"
-        with AdminClient(address) as client:
+        with AdminClient(address) as operator:
             with pytest.raises(ModelNotFound):
-                client.unload("letters")
+                operator.unload("letters")
             with pytest.raises(InvalidField, match="must be names of"):
-                client.load("../first")
-            stats = client.stats()
+                operator.load("../first")
+            stats = operator.stats()
             assert [(each.name, each.is_served, each.streams) for each in stats.models] == [("first", True, 0)]
             assert stats.uptime_s > 0
         assert admin("drain").stdout == "draining; 0 streams still run\n"
         assert server.process.wait(STOP_LIMIT_S) == 0
-    with AdminClient(address) as client, pytest.raises(Unreachable):
-        client.stats()
+    with AdminClient(address) as operator, pytest.raises(Unreachable):
+        operator.stats()
     assert "serve with --admin-listen" in admin("stats").stderr
 
 
@@ -62,7 +62,7 @@ def test_a_bundle_that_fills_memory_is_refused_while_another_is_served(tmp_path:
         Client(server.address) as client,
     ):
         before = server.read_metric("process_resident_memory_bytes")
-        with pytest.raises(InvalidField, match="memory|allocat|MiB|SIG"):
+        with pytest.raises(InvalidField, match=r"memory|allocat|MiB|SIG"):
             operator.load("huge")
         assert client.generate("a", max_tokens=20).read() == greedy_text("a", 20)
         assert server.read_metric("process_resident_memory_bytes") - before < 64 << 20

@@ -44,9 +44,7 @@ class AdminService(AdminServiceServicer):
         is_draining: new work is refused.
     """
 
-    def __init__(
-        self, catalog: Catalog, workers: Workers, settings: Settings, begin_drain: Callable[[], None]
-    ) -> None:
+    def __init__(self, catalog: Catalog, workers: Workers, settings: Settings, begin_drain: Callable[[], None]) -> None:
         self.is_draining = False
         self._catalog = catalog
         self._workers = workers

@@ -103,10 +103,16 @@ class Guard:
         if isinstance(error, grpc.aio.AbortError):
             self._metrics.count_rpc(method, _CODES[context.code()].name)
             raise error
+        if isinstance(error, NotImplementedError):  # of the service, by whoever wrote it; no defect
+            self._metrics.count_rpc(method, grpc.StatusCode.UNIMPLEMENTED.name)
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED, "the server has no such method")
         status = self._status(error, method)
         code = _CODES[status.code]
         self._metrics.count_rpc(method, code.name)
-        await context.abort(code, status.message, (("grpc-status-details-bin", status.SerializeToString()),))
+        try:
+            await context.abort(code, status.message, (("grpc-status-details-bin", status.SerializeToString()),))
+        except grpc.aio.InternalError:  # the caller has gone away with its connection
+            raise asyncio.CancelledError from None
 
     def _status(self, error: Exception, method: str) -> Status:
         if isinstance(error, UnrolledError):
