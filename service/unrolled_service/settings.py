@@ -35,7 +35,9 @@ class Settings(BaseSettings):
         description="loopback address of the admin services, for instance 127.0.0.1:50052; without one, there are none",
     )
     max_bundle_mib: int = Field(512, ge=1, le=2047, description="largest bundle, all files together")
-    allow_operators: str = Field("", description="operators of cells besides the usual ones: Loop,com.example::Gate")
+    allow_operators: str | None = Field(
+        None, description="operators of cells besides the usual ones: Loop,com.example::Gate"
+    )
     trial_cpu_s: float = Field(
         60.0, ge=1, le=86_400, description="CPU seconds of a bundle's trial run in a process of its own"
     )

@@ -162,6 +162,7 @@ def test_a_newer_bundle_takes_the_name_and_sessions_stay_on_theirs(one: Served) 
     assert {*one.stats()} == {"dice", "book", "book*"}
     assert one.text(model="book", prompt="a", max_tokens=20) == greedy_text("a", 20, letters=OTHER_LETTERS)
     assert first + "".join(each.chunk.text for each in stream) == greedy_text("a", 2000)
+    assert one.text(model=f"book@{old.sha256}", prompt="b", max_tokens=20) == greedy_text("b", 20)
     so_far = "a" + greedy_text("a", 10)
     for model in ("", "book"):
         wanted = greedy_text(so_far, 10)

@@ -40,7 +40,7 @@ class Limits:
         """Return what the settings say."""
         return cls(
             total_bytes=settings.max_bundle_mib << 20,
-            operators=tuple(filter(None, map(str.strip, settings.allow_operators.split(",")))),
+            operators=tuple(filter(None, map(str.strip, (settings.allow_operators or "").split(",")))),
             rows=settings.max_rows,
             trial_cpu_s=settings.trial_cpu_s,
             trial_memory_bytes=settings.trial_memory_mib << 20,
