@@ -427,6 +427,9 @@ CORPUS: dict[str, Malice] = {
     "a state of another type": Malice(
         cell(lambda m: set_input_type(m, INT64)), r"inputs are .*'h0': 'int64 \[batch, 1\]'|not a valid ONNX model"
     ),
+    "a state of a type to come": Malice(
+        cell(lambda m: set_input_type(m, 99)), r"inputs are .*'h0': 'type 99 \[batch, 1\]'|not a valid ONNX model"
+    ),
     "logits of another width": Malice(
         edit(lambda m: m["vocabulary"].append("!")), r"outputs are .* the manifest says .*float32 \[batch, 27\]"
     ),

@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.support.alphabet import write_bundle
 
 ROOT = Path(__file__).resolve().parents[2]
-SEED, SECONDS, LIMIT_S = 11, 8, 120
+SEED, SECONDS, LIMIT_S = 11, 5, 120
 
 
 def test_flipped_bits_are_refused_or_harmless(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import TypeVar
 import onnx
 from google.protobuf import json_format
 from google.protobuf.message import DecodeError, Message
-from onnx import helper
+from onnx import TensorProto, helper
 
 from unrolled_service.errors import BundleError
 from unrolled_service.models.inspection import find_graph_faults
@@ -115,9 +115,14 @@ def _describe(values: Sequence[onnx.ValueInfoProto]) -> dict[str, str]:
         extents = [str(extent.dim_value) if extent.HasField("dim_value") else "?" for extent in tensor.shape.dim]
         if extents[:1] == ["?"]:
             extents[0] = "batch"
-        kind = helper.tensor_dtype_to_np_dtype(tensor.elem_type).name if tensor.elem_type else "no tensor"
-        described[value.name] = f"{kind} [{', '.join(extents)}]"
+        described[value.name] = f"{_name_type(tensor.elem_type)} [{', '.join(extents)}]"
     return described
+
+
+def _name_type(number: int) -> str:
+    if number not in TensorProto.DataType.values():
+        return f"type {number}"
+    return helper.tensor_dtype_to_np_dtype(number).name if number else "no tensor"
 
 
 def _is_link(folder: int, name: str) -> bool:

@@ -104,7 +104,7 @@ def _find_tensor_faults(place: str, tensor: TensorProto, allowed: Limits) -> Ite
         return
     try:
         values = numpy_helper.to_array(tensor)
-    except ValueError as error:
+    except (OverflowError, TypeError, ValueError) as error:
         yield f"{place} does not hold what its extents say: {error}"
         return
     if values.dtype.kind == "f" and np.isnan(values).any():
