@@ -1,13 +1,18 @@
 # The server alone: no torch, no compiler, no root.
 FROM python:3.11.13-slim-bookworm AS build
 WORKDIR /source
-COPY constraints.txt pyproject.toml README.md LICENSE ./
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
+COPY locks locks
+RUN pip install --require-hashes -r locks/build.txt \
+    && python -m venv /opt/unrolled \
+    && /opt/unrolled/bin/pip install --require-hashes -r locks/service.txt
+COPY pyproject.toml README.md LICENSE ./
 COPY proto proto
 COPY service service
 COPY export export
 COPY clients/python clients/python
-RUN python -m venv /opt/unrolled \
-    && /opt/unrolled/bin/pip install --no-cache-dir --disable-pip-version-check -c constraints.txt '.[service]'
+RUN pip wheel --no-deps --no-build-isolation --wheel-dir dist . \
+    && /opt/unrolled/bin/pip install --no-deps --no-index dist/*.whl
 
 FROM python:3.11.13-slim-bookworm
 COPY --from=build /opt/unrolled /opt/unrolled

@@ -7,7 +7,7 @@ with the same number of threads. Files are read with `weights_only=True`: they c
 from __future__ import annotations
 
 import io
-import pickle
+import pickle  # only for the name of an error  # nosec B403
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path

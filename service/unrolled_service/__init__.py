@@ -2,8 +2,8 @@
 
 The life of one token, package by package; each module imports only from those above it:
 
-1. ``settings``, ``errors``
-       what may be asked for, and how a refusal is said
+1. ``settings``, ``configuration``, ``errors``
+       what may be set, and by whom; how a refusal is said
 2. ``snapshots``: ``keys``, ``envelope``, ``snapshot``, ``numerics``
        a session as signed bytes, and whose arithmetic continues it
 3. ``graphs``: ``state``, ``sampling``, ``runtime``, ``nodes``, ``branches``, ``draws``, ``fusion``, ``parting``,
@@ -27,13 +27,15 @@ The life of one token, package by package; each module imports only from those a
 
 So far everything runs in a plain ``for`` loop. From here on it is asyncio:
 
-9. ``tally``, ``metrics``; ``bridge``: ``outbox``, ``driver``, ``workers``, ``catalog``
-       what operators see; news that waits for its reader; an engine's thread and the way to it; several of them; the
-       bundles that come and go while they run
+9. ``tally``, ``metrics``; ``telemetry``: ``calls``, ``logs``, ``traces``, ``access``
+       what operators see; what is known and said of a call
+   ``bridge``: ``outbox``, ``driver``, ``workers``, ``catalog``
+       news that waits for its reader; an engine's thread and the way to it; several of them; the bundles that come and
+       go while they run
 10. ``storage``: ``gate``, ``store``, ``scripts``, ``redis_store``, ``custody``, ``keeper``, ``idempotency``
        who has a session, also when a server is gone; keeping it while it streams; calls made twice
 11. ``rpc``: ``fields``, ``convert``, ``convert_sequences``, ``status``, and the services
        protobuf to values; errors to google.rpc.Status
-12. ``http``, ``server``, ``cli``
+12. ``http``, ``server``, ``configuration_page``, ``cli``
        /metrics, health, start, drain, stop; ``unrolled serve``
 """

@@ -218,7 +218,8 @@ class Engine:
         position = session.position if session else 0
         fed = _behind_start(lane.bundle, position, generation.prompt)
         if not position and not len(fed):
-            raise InvalidField("prompt", "must not be empty at position 0: there is nothing to continue")
+            field = "prompt" if abilities.gives_tokens(lane.bundle) else "prompt_vectors"
+            raise InvalidField(field, "must not be empty at position 0: there is nothing to continue")
         first = _first_state(lane.bundle, position, generation.condition)
         row = self._make_row(lane, generation, fed, sink, session, arrived)
         lane.admit(row, first)

@@ -39,10 +39,12 @@ from unrolled_service.rpc.guard import Guard
 from unrolled_service.rpc.model import ModelService
 from unrolled_service.rpc.sequence import SequenceService
 from unrolled_service.rpc.session import SessionService
-from unrolled_service.settings import Settings
+from unrolled_service.settings import Settings, split_address
 from unrolled_service.snapshots.keys import Keys
 from unrolled_service.storage.custody import Custody
 from unrolled_service.storage.redis_store import RedisStore
+from unrolled_service.telemetry.access import Access
+from unrolled_service.telemetry.traces import Traces
 
 _SERVICES = [
     file.DESCRIPTOR.services_by_name[name].full_name
@@ -107,6 +109,7 @@ class Server:
 
         Raises:
             OSError: an address cannot be listened on.
+            TracesMissing: traces are asked for, and what sends them is not installed.
         """
         sys.setswitchinterval(_SWITCH_INTERVAL_S)  # the engine needs the GIL back soon after a run
         _spare_collections()
@@ -115,9 +118,12 @@ class Server:
         self._catalog = Catalog(self._workers, self._metrics)
         self._custody = self._make_custody()
         self._health = HealthServicer()
+        endpoint = self._settings.otlp_endpoint
+        self._access = Access(Traces.to(endpoint) if endpoint else None)
         self._grpc = self._make_grpc()
         self.address = _listen(self._grpc, self._settings.listen)
-        self._operators = AdminService(self._catalog, self._workers, self._settings, self.drain_wanted.set)
+        begin_drain = self.drain_wanted.set
+        self._operators = AdminService(self._catalog, self._workers, self._metrics, self._settings, begin_drain)
         if self._settings.admin_listen is not None:
             self._admin = self._make_admin()
             self.admin_address = _listen(self._admin, self._settings.admin_listen)
@@ -164,6 +170,7 @@ class Server:
         for worker in self._workers:
             await worker.driver.stop()
         await asyncio.to_thread(self._http.stop)
+        await asyncio.to_thread(self._access.close)
 
     def _readiness(self) -> str:
         """Return ``ready``, ``degraded`` where sessions in memory alone are served, or nothing."""
@@ -197,7 +204,7 @@ class Server:
 
     def _make_grpc(self) -> grpc.aio.Server:
         server = grpc.aio.server(options=_OPTIONS)
-        guard = self._guard = Guard(server, self._metrics)
+        guard = self._guard = Guard(server, self._metrics, self._access)
         workers, custody, settings = self._workers, self._custody, self._settings
         claims = Claims(workers, custody, self._metrics, settings)
         add_GenerationServiceServicer_to_server(GenerationService(claims, settings), guard)
@@ -209,7 +216,7 @@ class Server:
 
     def _make_admin(self) -> grpc.aio.Server:
         server = grpc.aio.server(options=_OPTIONS)
-        guard = Guard(server, self._metrics)
+        guard = Guard(server, self._metrics, self._access)
         add_AdminServiceServicer_to_server(self._operators, guard)
         self._add_company(guard, [admin_pb2.DESCRIPTOR.services_by_name["AdminService"].full_name])
         return server
@@ -250,18 +257,6 @@ def _spare_collections() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*_COLLECTION_THRESHOLDS)
-
-
-def split_address(address: str) -> tuple[str, int]:
-    """Return host and port of ``host:port``; an IPv6 host stands in brackets.
-
-    Raises:
-        ValueError: the text is no such address.
-    """
-    host, separator, port = address.rpartition(":")
-    if not (separator and host and port.isdecimal() and int(port) < 65536):
-        raise ValueError(f"{address!r} is not HOST:PORT")
-    return host, int(port)
 
 
 def _listen(server: grpc.aio.Server, address: str) -> str:

@@ -1,15 +1,22 @@
-"""What an operator can set: one validated object, flags over UNROLLED_ environment over defaults."""
+"""What an operator can set: one validated object.
+
+Knows names, kinds and limits; where values are read from is ``configuration``'s.
+"""
 
 import os
+from collections.abc import Mapping
 from importlib import resources
 from ipaddress import ip_address
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 Precision = Literal["auto", "fp32", "int8"]
+LogFormat = Literal["auto", "json", "text"]
+LogLevel = Literal["debug", "info", "warning", "error"]
 
 
 class Settings(BaseSettings):
@@ -53,7 +60,9 @@ class Settings(BaseSettings):
     max_streams: int = Field(1024, ge=1, le=100_000, description="streams a bundle holds, running, waiting or resting")
     max_rows: int = Field(256, ge=1, le=4096, description="streams that run in one slice")
     max_steps: int = Field(64, ge=1, le=1024, description="steps of one slice at most")
-    slice_ms: float = Field(10.0, gt=0, le=1000, description="time of a slice at most; 0.1 ms a row where that is more")
+    slice_ms: float = Field(
+        10.0, gt=0, le=1000, description="time of a slice at most, to the nearest step; 0.1 ms a row where that is more"
+    )
     pause_ms: float = Field(
         30.0,
         ge=0,
@@ -92,6 +101,13 @@ class Settings(BaseSettings):
     )
     stall_timeout_s: float = Field(60.0, gt=0, le=86_400, description="how long a message waits for its reader")
     drain_grace_s: float = Field(30.0, ge=0, le=86_400, description="how long running streams may go on at SIGTERM")
+    log_format: LogFormat = Field(
+        "auto", description="form of the log on stderr: auto is text on a terminal and json elsewhere"
+    )
+    log_level: LogLevel = Field("info", description="what the log has at least; debug has a line for every call")
+    otlp_endpoint: str | None = Field(
+        None, description="http:// or https:// URL that traces are sent to by OTLP over gRPC; needs unrolled[otel]"
+    )
 
     @model_validator(mode="after")
     def _check_store(self) -> Self:
@@ -104,10 +120,24 @@ class Settings(BaseSettings):
     @field_validator("admin_listen")
     @classmethod
     def _check_loopback(cls, value: str | None) -> str | None:
-        host = (value or "").rpartition(":")[0].strip("[]")
-        if value is not None and host != "localhost" and not _is_loopback(host):
-            raise ValueError(f"must be a loopback address, is {value!r}")
+        if value is not None:
+            host = split_address(value)[0].strip("[]")
+            if host != "localhost" and not _is_loopback(host):
+                raise ValueError(f"must be a loopback address, is {value!r}")
         return value
+
+    @field_validator("listen", "metrics_listen")
+    @classmethod
+    def _check_address(cls, value: str) -> str:
+        split_address(value)
+        return value
+
+    @field_validator("otlp_endpoint")
+    @classmethod
+    def _check_endpoint(cls, value: str | None) -> str | None:
+        if value and not value.startswith(("http://", "https://")):
+            raise ValueError("must begin with http:// or https://")
+        return value or None
 
     @field_validator("bundle", mode="before")
     @classmethod
@@ -119,6 +149,42 @@ class Settings(BaseSettings):
     @classmethod
     def _find(cls, value: tuple[Path, ...]) -> tuple[Path, ...]:
         return tuple(map(find_bundle, value))
+
+
+GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "Listen": ("listen", "metrics_listen", "admin_listen"),
+        "Bundles": (
+            *("bundle", "bundles_folder", "precision", "max_bundle_mib"),
+            *("allow_operators", "trial_cpu_s", "trial_memory_mib"),
+        ),
+        "Engine": ("engine_threads", "max_rows", "max_steps", "slice_ms", "pause_ms"),
+        "Limits": (
+            *("max_streams", "max_tokens", "max_prompt_tokens", "credit"),
+            *("stall_timeout_s", "drain_grace_s"),
+        ),
+        "Sessions": (
+            *("max_sessions", "slots", "session_memory_mib", "rewind_tokens"),
+            *("session_ttl_s", "max_session_ttl_s", "max_session_age_s", "evict_after_s"),
+            "snapshot_keys",
+        ),
+        "Store": ("store", "store_interval_s", "store_interval_tokens", "store_lease_s"),
+        "Logs and traces": ("log_format", "log_level", "otlp_endpoint"),
+    }
+)
+"""Every setting once, in the order and under the headings in which people read them."""
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Return host and port of ``host:port``; an IPv6 host stands in brackets.
+
+    Raises:
+        ValueError: the text is no such address.
+    """
+    host, separator, port = address.rpartition(":")
+    if not (separator and host and port.isdecimal() and int(port) < 65536):
+        raise ValueError(f"{address!r} is not HOST:PORT")
+    return host, int(port)
 
 
 def shipped_bundle(name: str = "shakespeare") -> Path:

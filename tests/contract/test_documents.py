@@ -21,6 +21,7 @@ TARGETS = {*re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M)}
 VARIABLES = {
     *(f"UNROLLED_{name.upper()}" for name in Settings.model_fields),
     "UNROLLED_SERVER",
+    "UNROLLED_CONFIG",
     "UNROLLED_ADMIN_SERVER",
 }
 

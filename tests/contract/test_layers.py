@@ -18,7 +18,7 @@ PROGRAMS = {
 }
 # A module imports only from those above it; from `bridge` on, it is asyncio.
 PACKAGES = (
-    ("", "settings errors"),
+    ("", "settings configuration errors"),
     ("snapshots", "keys envelope snapshot numerics"),
     (
         "graphs",
@@ -37,6 +37,7 @@ PACKAGES = (
     ),
     ("lanes", "table scheduler lane text_lane sequence_lane"),
     ("", "registry engine tally metrics"),
+    ("telemetry", "calls logs traces access"),
     ("bridge", "outbox driver workers catalog"),
     ("storage", "gate store scripts redis_store custody keeper idempotency"),
     (
@@ -44,7 +45,7 @@ PACKAGES = (
         "fields convert convert_sequences status guard preemption claim relay feeder generation sequence model session"
         " admin",
     ),
-    ("", "http server cli __main__"),
+    ("", "http server configuration_page cli __main__"),
 )
 LAYERS = tuple(
     layer
@@ -62,6 +63,7 @@ OWNERS = {
     "onnxruntime": {"graphs.runtime"},
     "prometheus_client": {"metrics", "tally", "http"},
     "redis": {"storage.scripts"},
+    "opentelemetry": {"telemetry.traces"},
 }
 
 

@@ -225,6 +225,12 @@ def test_a_bad_bundle_is_refused_with_the_reason_and_the_old_one_goes_on(one: Se
     assert (said.code, said.reason, said.field) == ("INVALID_ARGUMENT", "INVALID_FIELD", "bundle")
     assert said.text == "bundle: book/cell.onnx: initializer 'w' has a number that is not one"
     assert one.text(model="book", prompt="a", max_tokens=9) == greedy_text("a", 9)
+    shutil.rmtree(one.folder / "book")
+    make_malice("a golden run of another cell", one.folder / "book")
+    assert "differs from the recorded one at step 3" in refusal(lambda: one.load("book")).text
+    for reason in ("invalid", "golden"):
+        sample = "unrolled_bundle_load_failures_total"
+        assert one.server._metrics.registry.get_sample_value(sample, {"reason": reason}) == 1
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,10 @@ ELSEWHERE = {
     ),
     "DRAINING": ("integration/test_server.py", "test_a_drain_ends_what_outlasts_the_grace_time"),
     "INTERNAL": ("integration/test_server.py", "test_a_defect_shows_an_id_and_nothing_else"),
+    "TASK_MISMATCH": (
+        "integration/test_sequence_errors.py",
+        "test_a_method_that_a_bundle_is_not_for_names_the_one_that_is",
+    ),
 }
 NAN, INF = float("nan"), float("inf")
 

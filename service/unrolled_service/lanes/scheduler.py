@@ -120,7 +120,7 @@ class Scheduler:
             elif row.is_hurried:
                 worthwhile = int(_HURRY_S / step_s)
         slice_s = max(self._slice_s, len(rows) / _ROWS_PER_S)
-        steps = max(1, min(int(slice_s / step_s), worthwhile, self._max_steps, wanted))
+        steps = max(1, min(round(slice_s / step_s), worthwhile, self._max_steps, wanted))
         firsts = [fed for row in rows if steps <= 2 * (fed := len(row.forced)) <= 2 * steps]
         return max(firsts, default=steps)
 
@@ -146,13 +146,15 @@ class Scheduler:
         Args:
             told: the running streams that had news; nothing has changed for the others.
         """
-        leaving = [row for row in told if row.is_finished or row.is_starved or row.unread > self._credit]
-        for stream in leaving:
-            del self._running[stream]
-            if stream.is_finished:
+        leaving = []
+        for stream in told:
+            is_behind = stream.unread > self._credit  # looked at once: its reader reads on meanwhile
+            if not (stream.is_finished or stream.is_starved or is_behind):
                 continue
-            if stream.unread > self._credit:
+            leaving.append(stream)
+            del self._running[stream]
+            if is_behind and not stream.is_finished:
                 self._resting.append(stream)
-            else:
+            elif stream.is_starved:
                 self._starved[stream] = None
         return leaving

@@ -207,7 +207,8 @@ def _find_encoder_faults(encoder: Encoder, states: Sequence[State]) -> Iterator[
 
 
 def _taken(port: Port) -> _Tensors:
-    return {"token": "int64 [batch]"} if modality(port) == MODALITY_TOKEN else {"input": _floats(port.width)}
+    name, form = ("token", "int64 [batch]") if modality(port) == MODALITY_TOKEN else ("input", _floats(port.width))
+    return {name: form}
 
 
 def _before(states: Sequence[State]) -> _Tensors:

@@ -23,9 +23,11 @@ from unrolled_service.graphs.runtime import ProgramError
 from unrolled_service.graphs.sequence_program import SequenceBatch, SequenceProgram
 from unrolled_service.models.bundle import Bundle, make_bundle
 from unrolled_service.models.contents import Contents, read_contents
+from unrolled_service.models.golden import RunDiffers
 from unrolled_service.models.limits import Limits
 from unrolled_service.settings import Precision, Settings, is_shipped
 
+_KINDS = {"golden": RunDiffers, "invalid": BundleError}
 _STEPS = 2
 _PATIENCE = 10  # wall-clock seconds for each CPU second, on a machine that has other things to do
 _PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL")
@@ -83,8 +85,9 @@ def try_bundle(contents: Contents, precision: Precision, limits: Limits) -> None
             process.kill()
     if process.returncode:
         raise BundleError(f"{contents.place}: {_explain(process.returncode, limits)}")
-    if said:
-        raise BundleError(said)
+    kind, _, fault = said.partition(" ")
+    if fault:
+        raise _KINDS[kind](fault)
 
 
 def exercise(bundle: Bundle, rows: int) -> None:
@@ -173,11 +176,13 @@ def _main() -> None:
         bundle = make_bundle(contents, task["precision"], limits)
         exercise(bundle, limits.rows)
     except MemoryError:
-        sys.stdout.write(f"{place}: its trial run needs more than {limits.trial_memory_bytes >> 20} MiB")
+        sys.stdout.write(f"invalid {place}: its trial run needs more than {limits.trial_memory_bytes >> 20} MiB")
+    except RunDiffers as error:
+        sys.stdout.write(f"golden {error}")
     except BundleError as error:
-        sys.stdout.write(str(error))
+        sys.stdout.write(f"invalid {error}")
     except ProgramError as error:
-        sys.stdout.write(f"{place}: {error}")
+        sys.stdout.write(f"invalid {place}: {error}")
 
 
 if __name__ == "__main__":

@@ -17,8 +17,10 @@ from unrolled_service.bridge.catalog import Catalog
 from unrolled_service.bridge.workers import Workers
 from unrolled_service.errors import BundleError, Draining, InvalidField
 from unrolled_service.lanes.lane import Lane
+from unrolled_service.metrics import Metrics
 from unrolled_service.models.bundle import Bundle
 from unrolled_service.models.contents import read_contents
+from unrolled_service.models.golden import RunDiffers
 from unrolled_service.models.limits import Limits
 from unrolled_service.models.trial import admit_contents
 from unrolled_service.rpc.fields import MAX_MODEL_LENGTH
@@ -37,6 +39,7 @@ class AdminService(AdminServiceServicer):
     Args:
         catalog: what is served.
         workers: where it is.
+        metrics: count the bundles that are refused.
         settings: where bundles lie, and limits.
         begin_drain: makes the server drain and end.
 
@@ -44,10 +47,18 @@ class AdminService(AdminServiceServicer):
         is_draining: new work is refused.
     """
 
-    def __init__(self, catalog: Catalog, workers: Workers, settings: Settings, begin_drain: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        workers: Workers,
+        metrics: Metrics,
+        settings: Settings,
+        begin_drain: Callable[[], None],
+    ) -> None:
         self.is_draining = False
         self._catalog = catalog
         self._workers = workers
+        self._metrics = metrics
         self._settings = settings
         self._begin_drain = begin_drain
         self._began = time.monotonic()
@@ -64,6 +75,7 @@ class AdminService(AdminServiceServicer):
             try:
                 bundle = await self._load(folder, below, sha256, request.bundle)
             except BundleError as error:
+                self._metrics.count_bundle_failure("golden" if isinstance(error, RunDiffers) else "invalid")
                 raise InvalidField("bundle", str(error)) from error
             is_new = await self._finish(self._catalog.add(bundle))
         return wire.LoadModelResponse(model=self._describe(bundle), is_new=is_new)

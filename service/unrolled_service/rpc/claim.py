@@ -19,6 +19,7 @@ from unrolled_service.rpc.preemption import preempting
 from unrolled_service.settings import Settings
 from unrolled_service.storage.custody import Custody
 from unrolled_service.storage.keeper import Keeper
+from unrolled_service.telemetry.calls import note
 
 Submit = Callable[[Outbox], Row]
 """Opens a row whose news goes to an outbox. On the engine's thread."""
@@ -47,8 +48,11 @@ class Claim:
     async def bundle(self, model: str) -> Bundle:
         """Return the bundle of a call: the one it names, its session's, or the only one."""
         if self._session_id:
-            return await self._driver.call(self.engine.bundle_of, self._session_id, model)
-        return self.engine.lane(model).bundle
+            bundle = await self._driver.call(self.engine.bundle_of, self._session_id, model)
+        else:
+            bundle = self.engine.lane(model).bundle
+        note(model=bundle.name)
+        return bundle
 
     async def start(self, submit: Submit, *, preempt: bool = False) -> None:
         """Open the row, in the place of the one that runs on the session if it is to be preempted."""

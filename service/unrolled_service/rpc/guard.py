@@ -1,8 +1,9 @@
-"""Stands before every method: turns errors into statuses, lets no detail out, counts calls.
+"""Stands before every method: turns errors into statuses, lets no detail out, counts calls and notes their ends.
 
 What a handler raises would reach the caller as text, paths and all; so would the parser's words about
 a malformed message. Here a refusal becomes its documented status, and anything else becomes INTERNAL
-with an id; the detail goes to the log under that id.
+with an id; the detail goes to the log under that id. A call that fails tells its request id in the trailing metadata;
+one that succeeds does not, for it would cost as much as a message.
 """
 
 import asyncio
@@ -19,6 +20,9 @@ from google.rpc.status_pb2 import Status
 from unrolled_service.errors import InvalidField, UnrolledError
 from unrolled_service.metrics import Metrics
 from unrolled_service.rpc.status import defect_status, refusal_status
+from unrolled_service.telemetry.access import Access
+from unrolled_service.telemetry.calls import REQUEST_ID_KEY, Call, begin_call
+from unrolled_service.telemetry.logs import fields
 
 _log = logging.getLogger(__name__)
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
@@ -37,15 +41,17 @@ class Guard:
     Args:
         server: where the services go.
         metrics: count the calls.
+        access: notes their ends.
 
     Attributes:
         calls: calls of the server's own services that have not ended; watchers of its health do not count.
     """
 
-    def __init__(self, server: grpc.aio.Server, metrics: Metrics) -> None:
+    def __init__(self, server: grpc.aio.Server, metrics: Metrics, access: Access) -> None:
         self.calls = 0
         self._server = server
         self._metrics = metrics
+        self._access = access
 
     def add_generic_rpc_handlers(self, handlers: Iterable[grpc.GenericRpcHandler]) -> None:
         """Add services."""
@@ -68,58 +74,65 @@ class Guard:
 
         async def answer(request: Any, context: grpc.aio.ServicerContext) -> Any:
             self.calls += weight
+            call = begin_call(method, context)
             try:
                 reply = await behaviour(_checked(request), context)
             except Exception as error:
-                await self._refuse(error, method, context)
+                await self._refuse(error, call, context)
             except asyncio.CancelledError:
-                self._metrics.count_rpc(method, _cancellation(context))
+                self._end(call, _cancellation(context))
                 raise
             else:
-                self._metrics.count_rpc(method, "OK")
+                self._end(call, "OK")
                 return reply
             finally:
                 self.calls -= weight
 
         async def stream(request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
             self.calls += weight
+            call = begin_call(method, context)
             try:
                 async for reply in behaviour(_checked(request), context):
                     yield reply
             except Exception as error:
-                await self._refuse(error, method, context)
+                await self._refuse(error, call, context)
             except asyncio.CancelledError:
-                self._metrics.count_rpc(method, _cancellation(context))
+                self._end(call, _cancellation(context))
                 raise
             else:
-                self._metrics.count_rpc(method, "OK")
+                self._end(call, "OK")
             finally:
                 self.calls -= weight
 
         return stream if inspect.isasyncgenfunction(behaviour) else answer
 
-    async def _refuse(self, error: Exception, method: str, context: grpc.aio.ServicerContext) -> None:
+    def _end(self, call: Call, code: str, error: Exception | None = None) -> None:
+        self._metrics.count_rpc(call.method, code)
+        self._access.note_end(call, code, error)
+
+    async def _refuse(self, error: Exception, call: Call, context: grpc.aio.ServicerContext) -> None:
         """End the call with an error's status; always raises."""
         if isinstance(error, grpc.aio.AbortError):
-            self._metrics.count_rpc(method, _CODES[context.code()].name)
+            self._end(call, _CODES[context.code()].name)
             raise error
         if isinstance(error, NotImplementedError):  # of the service, by whoever wrote it; no defect
-            self._metrics.count_rpc(method, grpc.StatusCode.UNIMPLEMENTED.name)
+            self._end(call, grpc.StatusCode.UNIMPLEMENTED.name)
             await context.abort(grpc.StatusCode.UNIMPLEMENTED, "the server has no such method")
-        status = self._status(error, method)
+        status = self._status(error, call)
         code = _CODES[status.code]
-        self._metrics.count_rpc(method, code.name)
+        self._end(call, code.name, error)
+        trailing = (("grpc-status-details-bin", status.SerializeToString()), (REQUEST_ID_KEY, call.request_id))
         try:
-            await context.abort(code, status.message, (("grpc-status-details-bin", status.SerializeToString()),))
+            await context.abort(code, status.message, trailing)
         except grpc.aio.InternalError:  # the caller has gone away with its connection
             raise asyncio.CancelledError from None
 
-    def _status(self, error: Exception, method: str) -> Status:
+    def _status(self, error: Exception, call: Call) -> Status:
         if isinstance(error, UnrolledError):
             self._metrics.count_rejection(error.reason)
             return refusal_status(error)
         error_id = secrets.token_hex(8)
-        _log.error("%s failed, id %s", method, error_id, exc_info=error)
+        _log.error("failed", exc_info=error, extra=fields(method=call.method, error_id=error_id))
         self._metrics.count_rejection("INTERNAL")
         return defect_status(error_id)
 

@@ -10,6 +10,7 @@ from unrolled_service.bridge.outbox import Parcel
 from unrolled_service.errors import ReaderStalled
 from unrolled_service.rows.finish import Finish
 from unrolled_service.rpc.claim import Claim
+from unrolled_service.telemetry.calls import note
 
 Pieces = Callable[[Parcel], Iterable[tuple[Parcel, Any]]]
 """Cuts a parcel into pieces, each with its message."""
@@ -61,6 +62,7 @@ async def relay(
                 claim.wake()  # a row that rests may go on
                 on_parcel(parcel)
                 if parcel.finish:
+                    note(finish=cast(Finish, parcel.finish))
                     outbox.delivered = parcel.position
                     await claim.settle()
                     if write_end is not None:

@@ -30,6 +30,7 @@ from unrolled_service.rpc.feeder import Feeder
 from unrolled_service.rpc.fields import read_model, read_session_id
 from unrolled_service.rpc.relay import relay
 from unrolled_service.settings import Settings
+from unrolled_service.telemetry.calls import note
 
 _R = TypeVar("_R", wire.StepRequest, wire.ClassifyRequest)
 
@@ -72,6 +73,7 @@ class SequenceService(SequenceServiceServicer):
                 raise claim.placed(error)
             if not parcel.items:
                 raise InvalidField("inputs", "must have at least 1 input")
+            note(finish=cast(Finish, parcel.finish))
             claim.outbox.delivered = parcel.position
             await claim.settle()
             return write_classification(cast(Answer, parcel.items[0]), cast(Finish, parcel.finish), bundle)
@@ -110,13 +112,18 @@ async def _start(
     """Open the row of a reading, and return what feeds it."""
     reading = read_reading(first, bundle)
 
+    def check_total(count: int) -> None:
+        if limit is not None and count > limit:
+            raise InvalidField("inputs", f"must be at most {limit} in all messages of a call together")
+
     def read(request: _R) -> Inputs:
         if request.HasField("opening"):
             raise InvalidField("opening", "must be unset in a message that is not the first")
         inputs = read_more(request, bundle)
-        if limit is not None and feeder.fed + len(inputs) > limit:
-            raise InvalidField("inputs", f"must be at most {limit} in all messages of a call together")
+        check_total(feeder.fed + len(inputs))
         return inputs
+
+    check_total(len(reading.inputs))
 
     feeder: Feeder = Feeder(claim, requests, read, len(reading.inputs))
     submit = partial(claim.engine.submit_reading, bundle.host.key, reading, arrived=time.monotonic())

@@ -27,6 +27,7 @@ from unrolled_service.settings import Settings
 from unrolled_service.snapshots.keys import Keys
 from unrolled_service.snapshots.snapshot import Content, Host, encode, open_snapshot
 from unrolled_service.storage.store import SessionStore
+from unrolled_service.telemetry.calls import note
 
 _log = logging.getLogger(__name__)
 _GONE = (SessionNotFound, SessionExpired, SessionEvicted)
@@ -96,6 +97,7 @@ class Custody:
             StoreUnavailable: it is not in memory, and the store does not answer.
             SnapshotInvalid, SnapshotMismatch: it is stored, but not for this server.
         """
+        note(session_id=session_id)
         worker = self._workers.of_session(session_id)
         if self._store is not None:
             async with self._turn(session_id):

@@ -6,8 +6,7 @@ from pydantic import ValidationError
 
 from tests.support.alphabet import write_bundle
 from unrolled_service.cli import serve
-from unrolled_service.server import split_address
-from unrolled_service.settings import Settings, shipped_bundle
+from unrolled_service.settings import Settings, shipped_bundle, split_address
 
 
 def test_a_flag_wins_over_the_environment_over_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,9 +49,9 @@ def test_every_setting_is_a_flag_with_help() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--max-rows", "0"], "max_rows: Input should be greater than or equal to 1"),
+        (["--max-rows", "0"], "max_rows (--max-rows): must be greater than or equal to 1"),
         (["--bundle", "/nowhere"], "/nowhere/manifest.json: No such file or directory"),
-        (["--listen", "nonsense"], "'nonsense' is not HOST:PORT"),
+        (["--listen", "nonsense"], "listen (--listen): 'nonsense' is not HOST:PORT"),
     ],
 )
 def test_a_server_that_cannot_start_says_why(arguments: list[str], message: str, tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ VERBS: Mapping[str, Verb] = MappingProxyType(
         "evaluate": Verb("unrolled_client.cli.evaluate:evaluate", "cli", "Measure a bundle through a server."),
         "models": Verb("unrolled_client.cli.models:models", "cli", "List the bundles that a server serves."),
         "sessions": Verb("unrolled_client.cli.sessions:sessions", "cli", "List the sessions on a server."),
+        "top": Verb("unrolled_client.cli.top:top", "cli", "Watch what a server does."),
         "fork": Verb("unrolled_client.cli.session:fork", "cli", "Make sessions that begin where one is."),
         "rewind": Verb("unrolled_client.cli.session:rewind", "cli", "Take a session back to an earlier position."),
         "snapshot": Verb("unrolled_client.cli.session:snapshot", "cli", "Write a session as portable bytes."),

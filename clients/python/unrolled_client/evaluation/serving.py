@@ -2,7 +2,7 @@
 
 import os
 import re
-import subprocess
+import subprocess  # for one command without a shell  # nosec B404
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -38,7 +38,7 @@ def serving(bundles: Sequence[Path], settings: Mapping[str, str]) -> Iterator[st
     # What an operator set for another server is not for this one.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("UNROLLED_")}
     with tempfile.TemporaryFile("w+") as log:
-        process = subprocess.Popen(  # noqa: S603
+        process = subprocess.Popen(  # noqa: S603  # its own server, flags as a list  # nosec B603
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True, env=environment
         )
         try:

@@ -31,7 +31,7 @@ def get_session(session_id: str) -> UnaryCall[SessionInfo]:
     return UnaryCall("sessions", "GetSession", request, _session, session_id, is_repeatable=True)
 
 
-def list_sessions(page_size: int | None = None, page_token: str = "") -> UnaryCall[replies.SessionPage]:
+def list_sessions(page_size: int | None = None, page_token: str = "") -> UnaryCall[replies.SessionPage]:  # nosec B107
     """Build a ListSessions call for one page; page_token is empty for the first."""
     request = session_pb2.ListSessionsRequest(page_size=page_size, page_token=page_token)
     return UnaryCall("sessions", "ListSessions", request, replies.session_page, is_repeatable=True)

@@ -1,0 +1,89 @@
+"""The log on stderr: a JSON object a line for programs, plain lines for people. Any thread.
+
+A record is an event and its fields (``extra=fields(...)``); the call that it belongs to is added by its request id.
+"""
+
+import json
+import logging
+import threading
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, TextIO
+
+from unrolled_service.settings import LogFormat, LogLevel
+from unrolled_service.telemetry.calls import current_call
+
+PACKAGE = __name__.partition(".")[0]
+
+
+def start_logging(log_format: LogFormat, level: LogLevel, stream: TextIO) -> None:
+    """Write what is logged from now on to a stream, also warnings and what ends a thread.
+
+    Libraries do not say more than ``info``: what they write at ``debug`` is not known to be free of callers' texts.
+    """
+    is_json = not stream.isatty() if log_format == "auto" else log_format == "json"
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(JsonLines() if is_json else PlainLines())
+    logging.basicConfig(handlers=[handler], level=max(logging.INFO, number_of(level)), force=True)
+    logging.getLogger(PACKAGE).setLevel(number_of(level))
+    logging.captureWarnings(True)
+    threading.excepthook = _log_thread
+
+
+def number_of(level: LogLevel) -> int:
+    """Return the number that ``logging`` has for a level."""
+    return logging.getLevelNamesMapping()[level.upper()]
+
+
+def fields(**values: object) -> dict[str, dict[str, object]]:
+    """Return the ``extra`` of a record with these fields; those without a value are left out."""
+    return {"fields": {name: value for name, value in values.items() if value not in (None, "")}}
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object a record: time (RFC 3339, UTC), level, logger, event, request_id, then its fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line, in ASCII."""
+        call = current_call()
+        entry = {
+            "time": _time(record),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "event": record.getMessage(),
+            **({"request_id": call.request_id} if call else {}),
+            **_fields(record),
+        }
+        if record.exc_info:
+            entry["exception"] = self.formatException(record.exc_info)
+        return json.dumps(entry, default=str)
+
+
+class PlainLines(logging.Formatter):
+    """Time, level, logger, event, then fields as ``name=value``; an exception follows on lines of its own."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the lines; an event stays on one, whatever is in it."""
+        call = current_call()
+        named = {**_fields(record), **({"request_id": call.request_id} if call else {})}
+        logger = record.name.removeprefix(f"{PACKAGE}.")
+        words = [_time(record), f"{record.levelname:<7}", f"{logger}:", record.getMessage()]
+        line = " ".join([*words, *(f"{name}={value}" for name, value in named.items())])
+        line = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in line)
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+def _time(record: logging.LogRecord) -> str:
+    at = datetime.fromtimestamp(record.created, UTC)
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _fields(record: logging.LogRecord) -> Mapping[str, Any]:
+    return getattr(record, "fields", {})
+
+
+def _log_thread(end: threading.ExceptHookArgs) -> None:
+    if end.exc_type is not SystemExit:
+        name = end.thread.name if end.thread else "unknown"
+        trace = (end.exc_type, end.exc_value or end.exc_type(), end.exc_traceback)
+        logging.getLogger(PACKAGE).critical("a thread broke off", exc_info=trace, extra=fields(thread=name))

@@ -1,0 +1,151 @@
+import io
+import json
+import logging
+import re
+import sys
+import threading
+import warnings
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.service.test_calls import Context
+from unrolled_service.telemetry.access import Brake
+from unrolled_service.telemetry.calls import begin_call
+from unrolled_service.telemetry.logs import JsonLines, PlainLines, fields, start_logging
+
+RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+OWN = logging.getLogger("unrolled_service.tests")
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture(autouse=True)
+def restored() -> Iterator[None]:
+    root, own, hook = logging.getLogger(), logging.getLogger("unrolled_service"), threading.excepthook
+    before = root.handlers[:], root.level, own.level
+    root.handlers.clear()  # force=True closes those that it finds
+    yield
+    logging.captureWarnings(False)
+    threading.excepthook = hook
+    root.handlers[:], root.level, own.level = before
+    root.manager._clear_cache()  # type: ignore[attr-defined]
+
+
+def lines_of(stream: io.StringIO) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def record(message: str, *args: object, **more: Any) -> logging.LogRecord:
+    return OWN.makeRecord(OWN.name, logging.INFO, __file__, 1, message, args, more.pop("exc_info", None), extra=more)
+
+
+def test_a_program_gets_one_object_a_line() -> None:
+    stream = io.StringIO()
+    start_logging("auto", "info", stream)
+    OWN.debug("unheard")
+    OWN.info("a %s", "b", extra=fields(model="m", session=None, rows=0))
+    try:
+        raise RuntimeError("two\nlines")
+    except RuntimeError:
+        OWN.exception("failed")
+
+    plain, failed = lines_of(stream)
+    assert RFC3339.fullmatch(plain.pop("time"))
+    assert plain == {"level": "info", "logger": OWN.name, "event": "a b", "model": "m", "rows": 0}
+    assert failed["level"] == "error"
+    assert failed["exception"].endswith("RuntimeError: two\nlines")
+
+
+def test_a_person_gets_plain_lines() -> None:
+    stream = Terminal()
+    start_logging("auto", "debug", stream)
+    OWN.debug("a %s", "b", extra=fields(model="m"))
+    assert re.fullmatch(rf"{RFC3339.pattern} DEBUG   tests: a b model=m\n", stream.getvalue())
+
+
+@pytest.mark.parametrize(
+    ("log_format", "stream", "is_json"), [("json", Terminal(), True), ("text", io.StringIO(), False)]
+)
+def test_the_form_can_be_chosen(log_format: Literal["json", "text"], stream: io.StringIO, is_json: bool) -> None:
+    start_logging(log_format, "info", stream)
+    OWN.info("a")
+    assert stream.getvalue().startswith("{") is is_json
+
+
+def test_libraries_do_not_say_more_than_info() -> None:
+    stream = io.StringIO()
+    start_logging("json", "debug", stream)
+    logging.getLogger("redis").debug("a prompt")
+    logging.getLogger("redis").info("one")
+    start_logging("json", "warning", stream)
+    logging.getLogger("redis").info("none")
+    assert [line["event"] for line in lines_of(stream)] == ["one"]
+
+
+def test_warnings_and_the_end_of_a_thread_are_lines_too() -> None:
+    stream = io.StringIO()
+    start_logging("json", "info", stream)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        logging.captureWarnings(True)
+        warnings.warn("old\nthing", stacklevel=1)
+        logging.captureWarnings(False)
+    thread = threading.Thread(target=lambda: 1 / 0, name="engine")
+    thread.start()
+    thread.join()
+
+    warned, ended = lines_of(stream)
+    assert "old\nthing" in warned["event"]
+    assert (ended["event"], ended["thread"]) == ("a thread broke off", "engine")
+    assert "ZeroDivisionError" in ended["exception"]
+
+
+@given(st.text(), st.text(min_size=1))
+def test_a_record_is_one_line_whatever_is_in_it(event: str, value: str) -> None:
+    made = record("%s", event, **fields(said=value))
+    written = JsonLines().format(made)
+    assert json.loads(written)["event"] == event
+    assert json.loads(written)["said"] == value
+    for line in (written, PlainLines().format(made)):
+        assert line.isprintable()
+
+
+def test_an_exception_follows_its_line_in_plain_text() -> None:
+    try:
+        raise RuntimeError("why")
+    except RuntimeError:
+        lines = PlainLines().format(record("failed", exc_info=sys.exc_info())).splitlines()
+    assert lines[0].endswith("failed")
+    assert lines[1].startswith("Traceback")
+    assert lines[-1] == "RuntimeError: why"
+
+
+def test_a_line_tells_its_call() -> None:
+    def serve() -> None:
+        begin_call("/a/B", Context(("x-request-id", "abc")))
+        assert json.loads(JsonLines().format(record("x")))["request_id"] == "abc"
+        assert PlainLines().format(record("x")).endswith("x request_id=abc")
+
+    thread = threading.Thread(target=serve)  # has a context of its own
+    thread.start()
+    thread.join()
+    assert "request_id" not in json.loads(JsonLines().format(record("x")))
+
+
+def test_a_flood_is_held_back_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    brake = Brake(3)
+    assert [brake.admit("FULL") for _ in range(5)] == [0, 0, 0, None, None]
+    assert brake.admit("OTHER") == 0
+    now = 101.5
+    assert [brake.admit("FULL") for _ in range(4)] == [2, 0, 0, None]
+    now = 109.0
+    assert brake.admit("FULL") == 1
