@@ -60,6 +60,8 @@ _OPTIONS = [
     ("grpc.so_reuseport", 0),
     ("grpc.max_concurrent_streams", 1024),  # also what bounds the memory that one connection can take
     ("grpc.max_receive_message_length", _MESSAGE_BYTES),
+    ("grpc.server.max_pending_requests", 16_384),  # past it, calls of others are dropped too
+    ("grpc.server.max_pending_requests_hard_limit", 32_768),
     ("grpc.max_metadata_size", 8 << 10),
     ("grpc.absolute_max_metadata_size", 16 << 10),
     ("grpc.server_handshake_timeout_ms", 10_000),
