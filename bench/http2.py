@@ -31,6 +31,7 @@ class FrameType(IntEnum):
     PING = 6
     GOAWAY = 7
     WINDOW_UPDATE = 8
+    CONTINUATION = 9
 
 
 class ProtocolError(Exception):

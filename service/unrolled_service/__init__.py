@@ -16,10 +16,10 @@ The life of one token, package by package; each module imports only from those a
        news; how a call ended; what a slice did; a call's place in the batch, where outputs are tokens and where not
    and ``generation``, ``stops``, ``stream``, ``scoring``, ``reading``, ``drawing``, ``source``
        what a row is for: text, its likelihood, answers, vectors, a context
-6. ``models``: ``vocabulary``, ``probe``, ``beginning``, ``shape``, ``bundle_files``, ``golden``, ``assembly``,
-   ``bundle``, ``abilities``
-       text to tokens; whose arithmetic it is; what sets the first state; a folder proves that it is what it says;
-       what can be asked of it
+6. ``models``: ``vocabulary``, ``probe``, ``beginning``, ``shape``, ``limits``, ``operators``, ``inspection``,
+   ``bundle_files``, ``contents``, ``golden``, ``assembly``, ``bundle``, ``trial``, ``abilities``
+       text to tokens; whose arithmetic it is; what sets the first state; how large and odd a folder may be; it proves
+       that it is what it says, a stranger's first in a process of its own; what can be asked of it
 7. ``lanes``: ``table``, ``scheduler``, ``lane``, ``text_lane``, ``sequence_lane``
        the rows that run; which they are, how many steps; five beats: choose, gather, run, deliver, settle
 8. ``registry``, ``engine``
@@ -29,8 +29,9 @@ So far everything runs in a plain ``for`` loop. From here on it is asyncio:
 
 9. ``tally``, ``metrics``; ``telemetry``: ``calls``, ``logs``, ``traces``, ``access``
        what operators see; what is known and said of a call
-   ``bridge``: ``outbox``, ``driver``, ``workers``
-       news that waits for its reader; an engine's thread and the way to it; several of them
+   ``bridge``: ``outbox``, ``driver``, ``workers``, ``catalog``
+       news that waits for its reader; an engine's thread and the way to it; several of them; the bundles that come and
+       go while they run
 10. ``storage``: ``gate``, ``store``, ``scripts``, ``redis_store``, ``custody``, ``keeper``, ``idempotency``
        who has a session, also when a server is gone; keeping it while it streams; calls made twice
 11. ``callers``: ``identity``, ``scopes``, ``watched``, ``tokens``, ``claims``, ``authentication``, ``certificates``,

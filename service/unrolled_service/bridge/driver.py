@@ -140,7 +140,7 @@ class Driver:
             done = self._engine.slice(self._tell)
         except SliceFailed as failure:
             _log.exception("a slice of %s failed", failure)
-            return None, self._engine.fail(failure, model=str(failure))
+            return None, self._engine.fail(failure, key=str(failure))
         return done, done.deliveries if done else []
 
     def _publish(self, obeyed: list[_Command], done: list[Slice], news: list[Delivery]) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import count, islice
 
 from unrolled_service.bridge.driver import Driver
-from unrolled_service.engine import Engine
+from unrolled_service.engine import Engine, Lanes, make_lanes
 from unrolled_service.models.bundle import Bundle
 from unrolled_service.rows.slice import Slice
 from unrolled_service.sessions.session import SessionInfo
@@ -46,6 +46,7 @@ class Workers:
             }
         )
         engines = [Engine(bundles, share, mark=mark, serials=serials) for mark in _MARKS[:number]]
+        self._share = share
         self._workers = [Worker(engine, Driver(engine, on_slice)) for engine in engines]
 
     def __iter__(self) -> Iterator[Worker]:
@@ -55,6 +56,10 @@ class Workers:
     def streams(self) -> int:
         """Rows that were submitted and not closed."""
         return sum(worker.engine.streams for worker in self)
+
+    def make_lanes(self, bundle: Bundle) -> list[Lanes]:
+        """Make what each worker needs to serve a bundle. Any thread may call it."""
+        return [make_lanes(bundle, self._share) for _ in self]
 
     def of_session(self, session_id: str) -> Worker:
         """Return the worker of a session; some worker, which does not know it, if there is no such session."""

@@ -29,6 +29,8 @@ class Lane(ABC):
         settings: limits of rows, steps, streams and sessions.
 
     Attributes:
+        key: tells it from the lanes of other bundles, also of that name.
+        is_leaving: it takes no new rows.
         form: what its sessions' histories are made of.
         residency: where the sessions' states are.
         scheduler: which rows run.
@@ -39,6 +41,8 @@ class Lane(ABC):
     def __init__(self, bundle: Bundle, initial: Floats, settings: Settings) -> None:
         self.bundle = bundle
         host = bundle.host
+        self.key = host.key
+        self.is_leaving = False
         self.form = Format(host.vocabulary_size, host.input_width, host.is_generative)
         self.residency = Residency(initial, max(settings.slots, settings.max_streams))
         self.scheduler = Scheduler(

@@ -24,7 +24,7 @@ class Row(ABC):
     """The progress of one call.
 
     Attributes:
-        lane: name of its bundle.
+        lane: key of its lane.
         session: the session it continues, or None.
         trail: what it adds to that.
         forced: inputs still to be fed, oldest first: int64[N], V added to tokens that were generated before, or
@@ -71,6 +71,11 @@ class Row(ABC):
         self.last_tokens_at: float | None = None
         self.told_at = arrived
         sink.delivered = self.sent
+
+    @property
+    def model(self) -> str:
+        """Name of its bundle."""
+        return self.lane.partition("@")[0]
 
     @property
     @abstractmethod

@@ -50,9 +50,11 @@ class Claim:
 
     async def bundle(self, model: str) -> Bundle:
         """Return the bundle of a call: the one it names, its session's, or the only one."""
-        if self._session_id and not model:
-            model = (await self._driver.call(self.engine.session, self._session_id, owner=self.owner)).model
-        bundle = self.engine.lane(model).bundle
+        if self._session_id:
+            asked = self._session_id, model
+            bundle = await self._driver.call(self.engine.bundle_of, *asked, owner=self.owner)
+        else:
+            bundle = self.engine.lane(model).bundle
         note(model=bundle.name)
         return bundle
 
@@ -162,5 +164,5 @@ class Claims:
 
     def _close(self, engine: Engine, end: str, row: Row) -> None:
         if not row.is_finished:  # on the engine's thread
-            self._metrics.count_broken_stream(row.lane, end)
+            self._metrics.count_broken_stream(row.model, end)
         engine.close(row)

@@ -39,7 +39,8 @@ class GenerationService(GenerationServiceServicer):
             def pieces(parcel: Parcel) -> Iterator[tuple[Parcel, Any]]:
                 return ((each, write_chunk(each, bundle)) for each in split(parcel, request.max_chunk_tokens))
 
-            submit = partial(claim.engine.submit, model, generation, arrived=arrived, owner=claim.owner)
+            key = bundle.host.key
+            submit = partial(claim.engine.submit, key, generation, arrived=arrived, owner=claim.owner)
             await claim.start(submit, preempt=request.preempt)
             await relay(claim, context, self._settings.stall_timeout_s, pieces, write_end=write_finish)
 
@@ -50,7 +51,7 @@ class GenerationService(GenerationServiceServicer):
             bundle = await claim.bundle(model)
             abilities.check_method(bundle, abilities.SCORE)
             scoring = read_scoring(request, bundle, self._settings)
-            await claim.start(partial(claim.engine.submit_scoring, model, scoring))
+            await claim.start(partial(claim.engine.submit_scoring, bundle.host.key, scoring))
             parcel = await claim.outbox.take()
             if parcel.error:
                 raise parcel.error

@@ -48,7 +48,7 @@ class SequenceService(SequenceServiceServicer):
         async with self._claims.claim(session_id) as claim:
             bundle = await claim.bundle(model)
             abilities.check_method(bundle, abilities.STEP)
-            feeder = await _start(claim, model, first, requests, bundle)
+            feeder = await _start(claim, first, requests, bundle)
             async with feeder.reading():
                 limit_s = self._settings.stall_timeout_s
                 await relay(claim, context, limit_s, partial(write_steps, bundle=bundle), on_parcel=feeder.note)
@@ -63,7 +63,7 @@ class SequenceService(SequenceServiceServicer):
         async with self._claims.claim(session_id) as claim:
             bundle = await claim.bundle(model)
             abilities.check_method(bundle, abilities.CLASSIFY)
-            feeder = await _start(claim, model, first, requests, bundle, limit=self._settings.max_prompt_tokens)
+            feeder = await _start(claim, first, requests, bundle, limit=self._settings.max_prompt_tokens)
             async with feeder.reading():
                 parcel = await claim.outbox.take()
                 while not (parcel.finish or claim.outbox.error):
@@ -90,7 +90,8 @@ class SequenceService(SequenceServiceServicer):
             def pieces(parcel: Parcel) -> Iterator[tuple[Parcel, Any]]:
                 return ((each, write_target(each, bundle)) for each in split(parcel, request.max_chunk_tokens))
 
-            await claim.start(partial(claim.engine.submit_transduction, model, source, generation, arrived=arrived))
+            submit = partial(claim.engine.submit_transduction, bundle.host.key, source, generation, arrived=arrived)
+            await claim.start(submit)
             await relay(claim, context, self._settings.stall_timeout_s, pieces, write_end=write_target_end)
 
 
@@ -106,7 +107,7 @@ async def _open(requests: AsyncIterator[_R]) -> tuple[_R, str, str | None]:
 
 
 async def _start(
-    claim: Claim, model: str, first: _R, requests: AsyncIterator[_R], bundle: Bundle, *, limit: int | None = None
+    claim: Claim, first: _R, requests: AsyncIterator[_R], bundle: Bundle, *, limit: int | None = None
 ) -> Feeder:
     """Open the row of a reading, and return what feeds it."""
     reading = read_reading(first, bundle)
@@ -125,6 +126,7 @@ async def _start(
     check_total(len(reading.inputs))
 
     feeder: Feeder = Feeder(claim, requests, read, len(reading.inputs))
-    submit = partial(claim.engine.submit_reading, model, reading, arrived=time.monotonic(), owner=claim.owner)
+    key = bundle.host.key
+    submit = partial(claim.engine.submit_reading, key, reading, arrived=time.monotonic(), owner=claim.owner)
     await claim.start(submit, preempt=first.opening.preempt)
     return feeder
