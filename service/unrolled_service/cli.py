@@ -10,7 +10,7 @@ import click
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from unrolled_service.errors import BundleError, KeyFileError
+from unrolled_service.errors import BundleError, KeyFileError, TenantFileError
 from unrolled_service.models.bundle import Bundle, load_bundle
 from unrolled_service.server import Server
 from unrolled_service.settings import Settings
@@ -48,7 +48,7 @@ def _serve(**flags: Any) -> None:
     except ValidationError as error:
         faults = "; ".join(": ".join((*map(str, fault["loc"]), fault["msg"])) for fault in error.errors())
         raise click.ClickException(faults) from None
-    except (BundleError, KeyFileError, OSError, ValueError) as error:
+    except (BundleError, KeyFileError, TenantFileError, OSError, ValueError) as error:
         raise click.ClickException(str(error)) from None
 
 

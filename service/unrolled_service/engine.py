@@ -39,6 +39,7 @@ from unrolled_service.rows.stream import Stream
 from unrolled_service.sessions.session import Session, make_seed
 from unrolled_service.settings import Settings
 from unrolled_service.snapshots.snapshot import Content
+from unrolled_service.tenants.terms import NOBODY, Terms
 
 _RETRY_AFTER_S = 1.0
 
@@ -122,7 +123,15 @@ class Engine:
             raise ModelNotFound(f"several models are served, name one of: {', '.join(self.lanes)}")
         return next(iter(self.lanes.values()))
 
-    def submit(self, model: str, generation: Generation, sink: Sink, *, arrived: float | None = None) -> Row:
+    def submit(
+        self,
+        model: str,
+        generation: Generation,
+        sink: Sink,
+        *,
+        arrived: float | None = None,
+        terms: Terms = NOBODY,
+    ) -> Row:
         """Begin a stream; what it gives goes to the sink. ``close`` must follow, however it ends.
 
         Args:
@@ -130,6 +139,7 @@ class Engine:
             generation: the checked request.
             sink: where the text, or the vectors, go.
             arrived: when the request came in, by the engine's clock; None for now.
+            terms: on whose account.
 
         Raises:
             ModelNotFound, TaskMismatch, SessionNotFound, SessionExpired, SessionBusy, ModelMismatch,
@@ -142,13 +152,22 @@ class Engine:
             raise InvalidField("prompt", "must not be empty at position 0: there is nothing to continue")
         first = _first_state(lane.bundle, position, generation.condition)
         row = self._make_row(lane, generation, fed, sink, session, arrived)
+        row.terms = terms
+        self.check_place(lane, row.steps_left)
         lane.admit(row, first)
         if session:
             self.registry.use(session)
         return row
 
     def submit_transduction(
-        self, model: str, source: Inputs, generation: Generation, sink: Sink, *, arrived: float | None = None
+        self,
+        model: str,
+        source: Inputs,
+        generation: Generation,
+        sink: Sink,
+        *,
+        arrived: float | None = None,
+        terms: Terms = NOBODY,
     ) -> Row:
         """Begin a transduction; its target goes to the sink. ``close`` must follow, however it ends.
 
@@ -158,6 +177,7 @@ class Engine:
             generation: how the decoder goes on from the context; without prompt, session and condition.
             sink: where the target goes.
             arrived: when the request came in, by the engine's clock; None for now.
+            terms: on whose account.
 
         Raises:
             ModelNotFound, TaskMismatch, QueueFull, Draining: nothing was done.
@@ -172,11 +192,21 @@ class Engine:
                 lane.begin(row, encoder.bridge(context))
 
         row.source = Source(source, sink, start, lane=lane.bundle.name, arrived=row.arrived)
+        row.terms = row.source.terms = terms
+        self.check_place(lane, row.steps_left + row.source.steps_left)
         lane.reserve()
         reader.admit(row.source)
         return row
 
-    def submit_reading(self, model: str, reading: Reading, sink: Sink, *, arrived: float | None = None) -> ReadingRow:
+    def submit_reading(
+        self,
+        model: str,
+        reading: Reading,
+        sink: Sink,
+        *,
+        arrived: float | None = None,
+        terms: Terms = NOBODY,
+    ) -> ReadingRow:
         """Begin a reading; its answers go to the sink. ``feed`` and ``end`` follow, and ``close``, however it ends.
 
         Raises:
@@ -187,6 +217,7 @@ class Engine:
         lane, session = self._open(model, reading.session_id, reading.expected_position, method)
         arrived = self._clock() if arrived is None else arrived
         row = ReadingRow(reading, sink, lane=lane.bundle.name, session=session, arrived=arrived)
+        row.terms = terms
         lane.admit(row)
         if session:
             self.registry.use(session)
@@ -207,7 +238,7 @@ class Engine:
         if row.is_finished and isinstance(lane, SequenceLane):
             lane.end(row)
 
-    def submit_scoring(self, model: str, scoring: Scoring, sink: Sink) -> ScoreRow:
+    def submit_scoring(self, model: str, scoring: Scoring, sink: Sink, *, terms: Terms = NOBODY) -> ScoreRow:
         """Begin a scoring; its result goes to the sink. ``close`` must follow, however it ends.
 
         Raises:
@@ -216,8 +247,37 @@ class Engine:
         lane, _ = self._open(model, None, None, abilities.SCORE)
         first = _first_state(lane.bundle, 0, scoring.condition)
         row = ScoreRow(scoring, sink, lane=lane.bundle.name, arrived=self._clock())
+        row.terms = terms
+        self.check_place(lane, row.steps_left)
         lane.admit(row, first)
         return row
+
+    def check_place(self, lane: Lane, steps: int = 0) -> None:
+        """Refuse a call for which there is no place. Any thread may ask; what it hears may be a slice old.
+
+        Args:
+            lane: where it is to run.
+            steps: inputs that it is fed and outputs that it gives at most, as far as that is known.
+
+        Raises:
+            QueueFull, Draining
+        """
+        self._check_open()
+        limits = self._settings
+        if lane.streams >= limits.max_streams:
+            raise QueueFull(f"all {limits.max_streams} places for streams are taken", retry_after_s=_RETRY_AFTER_S)
+        if not lane.scheduler.has_room and lane.scheduler.waiting_steps + steps > limits.max_waiting_tokens:
+            raise QueueFull(
+                f"{lane.scheduler.waiting_steps} tokens wait, and with {steps} more there would be more than"
+                f" {limits.max_waiting_tokens}",
+                retry_after_s=_RETRY_AFTER_S,
+            )
+
+    def seconds_to_wake(self) -> float | None:
+        """Return the seconds until there is something to do if nothing happens before, or None."""
+        now = self._clock()
+        waits_s = [self.registry.seconds_to_expiry(), *(lane.scheduler.seconds_to_rouse(now) for lane in self._turns)]
+        return min((wait_s for wait_s in waits_s if wait_s is not None), default=None)
 
     def close(self, row: Row) -> None:
         """End a row, finished or not; its session is left at the last delivered position."""
@@ -252,13 +312,14 @@ class Engine:
             self.close(session.row)
         return session
 
-    def create_session(self, model: str, *, seed: int | None, ttl_s: float | None) -> Session:
+    def create_session(self, model: str, *, seed: int | None, ttl_s: float | None, owner: str = "") -> Session:
         """Make a session at the zero state.
 
         Args:
             model: name of the bundle; empty for the only one.
             seed: seed of its draws; None draws one.
             ttl_s: idle time to keep it for; None takes the default.
+            owner: the tenant that it belongs to.
 
         Raises:
             ModelNotFound, TaskMismatch, SlotsExhausted, Draining: nothing was done.
@@ -266,7 +327,7 @@ class Engine:
         self._check_open()
         lane = self.lane(model)
         abilities.check_sessions(lane.bundle)
-        return self.registry.create(lane, seed=seed, ttl_s=ttl_s)
+        return self.registry.create(lane, seed=seed, ttl_s=ttl_s, owner=owner)
 
     def fork_session(self, session_id: str, seeds: list[int | None], *, expected: int | None = None) -> list[Session]:
         """Make a session for each seed, None for the same one, that begins where another one is.
@@ -302,14 +363,14 @@ class Engine:
         check_position(session.position, expected)
         return self.registry.take_out(session)
 
-    def put_in_session(self, content: Content, *, seed: int | None, ttl_s: float) -> Session:
+    def put_in_session(self, content: Content, *, seed: int | None, ttl_s: float, owner: str = "") -> Session:
         """Make a session of what ``take_out_session`` gave, here or elsewhere.
 
         Raises:
             SlotsExhausted, Draining: nothing was done.
         """
         self._check_open()
-        return self.registry.put_in(content, seed=seed, ttl_s=ttl_s)
+        return self.registry.put_in(content, seed=seed, ttl_s=ttl_s, owner=owner)
 
     def check_idle(self, session_id: str, *, expected: int | None = None) -> None:
         """Refuse what ``delete_session`` would refuse, and do nothing.
@@ -342,7 +403,7 @@ class Engine:
         if session:
             _check_session(session, lane)
         check_position(session.position if session else 0, expected_position)
-        self._check_place(lane)
+        self.check_place(lane)
         return lane, session
 
     def _make_row(
@@ -381,12 +442,6 @@ class Engine:
             arrived=arrived,
             source_inputs=source_inputs,
         )
-
-    def _check_place(self, lane: Lane) -> None:
-        if lane.streams >= self._settings.max_streams:
-            raise QueueFull(
-                f"all {self._settings.max_streams} places for streams are taken", retry_after_s=_RETRY_AFTER_S
-            )
 
     def _check_open(self) -> None:
         if self.is_draining:

@@ -6,7 +6,7 @@ gone is known to have expired or to have been evicted. Runs on the engine's thre
 
 import math
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -66,25 +66,31 @@ class Registry:
         self._clock = clock
         self._origin = origin
         self._table = SessionTable()
+        self._owned: Counter[str] = Counter()
         self._idle: dict[str, OrderedDict[Session, float]] = {name: OrderedDict() for name in lanes}
 
     def __len__(self) -> int:
         return len(self._table)
 
-    def create(self, lane: Lane, *, seed: int | None, ttl_s: float | None) -> Session:
+    def owned_by(self, owner: str) -> int:
+        """Return how many sessions a tenant has here. Any thread may call it."""
+        return self._owned[owner]
+
+    def create(self, lane: Lane, *, seed: int | None, ttl_s: float | None, owner: str = "") -> Session:
         """Make a session at the zero state.
 
         Args:
             lane: of its bundle.
             seed: seed of its draws; None draws one.
             ttl_s: idle time to keep it for; None takes the default.
+            owner: the tenant that it belongs to.
 
         Raises:
             SlotsExhausted: nothing was done.
         """
         self._make_room(lane, 1)
         history = History(lane.form, self._settings.rewind_tokens)
-        return self._add(lane, history, seed=seed, ttl_s=ttl_s)
+        return self._add(lane, history, seed=seed, ttl_s=ttl_s, owner=owner)
 
     def find(self, session_id: str) -> Session:
         """Return a session.
@@ -115,7 +121,7 @@ class Registry:
             seed = session.seed if given is None else given
             history = session.history.fork()
             history.extend(session.row.unrecorded() if session.row else ())
-            copies.append(self._add(lane, history, seed=seed, ttl_s=session.ttl_s))
+            copies.append(self._add(lane, history, seed=seed, ttl_s=session.ttl_s, owner=session.owner))
             copies[-1].consumed = session.consumed
             lane.residency.adopt(copies[-1], state)
         return copies
@@ -163,7 +169,13 @@ class Registry:
         )
 
     def put_in(
-        self, content: Content, *, seed: int | None = None, ttl_s: float | None = None, session_id: str | None = None
+        self,
+        content: Content,
+        *,
+        seed: int | None = None,
+        ttl_s: float | None = None,
+        session_id: str | None = None,
+        owner: str = "",
     ) -> Session:
         """Make a session of what ``take_out`` gave, here or elsewhere.
 
@@ -172,6 +184,7 @@ class Registry:
             seed: seed of its draws; None keeps that of the content.
             ttl_s: idle time to keep it for; None keeps that of the content.
             session_id: its id, if it has one already; a session here with that id is replaced.
+            owner: the tenant that it belongs to.
 
         Raises:
             SessionBusy: a stream runs on the session to be replaced.
@@ -199,6 +212,7 @@ class Registry:
             ttl_s=min(content.ttl_s, self._settings.max_session_ttl_s) if ttl_s is None else ttl_s,
             created=content.created if session_id else None,
             session_id=session_id,
+            owner=owner,
         )
         session.consumed = content.consumed
         if content.latest is not None:
@@ -269,6 +283,7 @@ class Registry:
         ttl_s: float | None,
         created: float | None = None,
         session_id: str | None = None,
+        owner: str = "",
     ) -> Session:
         now = self._clock()
         session = Session(
@@ -281,9 +296,11 @@ class Registry:
             created=time.time() if created is None else created,
             ends=now + self._settings.max_session_age_s - (max(0.0, time.time() - created) if created else 0.0),
             expires=now,
+            owner=owner,
         )
         session.use(now)
         lane.sessions += 1
+        self._owned[owner] += 1
         self._table.add(session)
         self._idle[session.model][session] = now
         return session
@@ -321,6 +338,9 @@ class Registry:
         lane = self._lanes[session.model]
         lane.residency.release(session)
         lane.sessions -= 1
+        self._owned[session.owner] -= 1
+        if not self._owned[session.owner]:
+            del self._owned[session.owner]
         self._idle[session.model].pop(session, None)
 
 

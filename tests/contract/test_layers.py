@@ -19,6 +19,7 @@ PROGRAMS = {
 # A module imports only from those above it; from `bridge` on, it is asyncio.
 PACKAGES = (
     ("", "settings errors"),
+    ("tenants", "limits budget terms quotas"),
     ("snapshots", "keys envelope snapshot numerics"),
     (
         "graphs",
@@ -31,13 +32,14 @@ PACKAGES = (
         "delivery finish slice trail row text_row sequence_row generation stops stream scoring reading drawing source",
     ),
     ("models", "vocabulary probe beginning shape bundle_files golden assembly bundle abilities"),
-    ("lanes", "table scheduler lane text_lane sequence_lane"),
+    ("lanes", "table line places scheduler lane text_lane sequence_lane"),
     ("", "registry engine tally metrics"),
     ("bridge", "outbox driver workers"),
     ("storage", "gate store scripts redis_store custody keeper idempotency"),
     (
         "rpc",
-        "fields convert convert_sequences status guard preemption claim relay feeder generation sequence model session",
+        "fields convert convert_sequences status guard tenant preemption claim relay feeder"
+        " generation sequence model session",
     ),
     ("", "http server cli __main__"),
 )

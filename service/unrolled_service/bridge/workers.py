@@ -43,6 +43,7 @@ class Workers:
             update={
                 "max_sessions": -(-settings.max_sessions // number),
                 "max_streams": -(-settings.max_streams // number),
+                "max_waiting_tokens": -(-settings.max_waiting_tokens // number),
             }
         )
         engines = [Engine(bundles, share, mark=mark, serials=serials) for mark in _MARKS[:number]]
@@ -55,6 +56,10 @@ class Workers:
     def streams(self) -> int:
         """Rows that were submitted and not closed."""
         return sum(worker.engine.streams for worker in self)
+
+    def owned_by(self, owner: str) -> int:
+        """Return how many sessions a tenant has."""
+        return sum(worker.engine.registry.owned_by(owner) for worker in self)
 
     def of_session(self, session_id: str) -> Worker:
         """Return the worker of a session; some worker, which does not know it, if there is no such session."""

@@ -11,7 +11,7 @@ from functools import partial
 from unrolled_service.bridge.outbox import Outbox
 from unrolled_service.bridge.workers import Worker, Workers
 from unrolled_service.engine import Engine
-from unrolled_service.errors import UnrolledError
+from unrolled_service.errors import Overloaded, UnrolledError
 from unrolled_service.metrics import Metrics
 from unrolled_service.models.bundle import Bundle
 from unrolled_service.rows.row import Row
@@ -19,6 +19,10 @@ from unrolled_service.rpc.preemption import preempting
 from unrolled_service.settings import Settings
 from unrolled_service.storage.custody import Custody
 from unrolled_service.storage.keeper import Keeper
+from unrolled_service.tenants.quotas import Quotas
+from unrolled_service.tenants.terms import NOBODY, Terms
+
+_SHORTEST_RETRY_S = 0.1
 
 Submit = Callable[[Outbox], Row]
 """Opens a row whose news goes to an outbox. On the engine's thread."""
@@ -32,9 +36,19 @@ class Claim:
         row: None until it is open.
         engine: whose row it is; to be read only.
         keeper: keeps its session, if it has one.
+        terms: on whose account it runs, once it is accepted.
     """
 
-    def __init__(self, worker: Worker, custody: Custody, session_id: str | None, settings: Settings) -> None:
+    def __init__(
+        self,
+        worker: Worker,
+        custody: Custody,
+        session_id: str | None,
+        settings: Settings,
+        make_terms: Callable[[bool], Terms],
+    ) -> None:
+        self.terms = NOBODY
+        self._make_terms = make_terms
         self.outbox = Outbox()
         self.row: Row | None = None
         self.engine: Engine = worker.engine
@@ -49,6 +63,34 @@ class Claim:
         if self._session_id and not model:
             model = (await self._driver.call(self.engine.session, self._session_id)).model
         return self.engine.lane(model).bundle
+
+    def accept(
+        self, bundle: Bundle, *, fed: int, given: int, is_batch: bool, left_s: float | None, preempt: bool = False
+    ) -> None:
+        """Take a call, or refuse it before it costs more than this.
+
+        Args:
+            bundle: of the call.
+            fed: inputs that the caller gives.
+            given: outputs that it asks for.
+            is_batch: its priority.
+            left_s: seconds until its deadline; None where it has none.
+            preempt: it takes the place of another one, and is not refused here.
+
+        Raises:
+            QueueFull, Draining: there is no place.
+            Overloaded: its first output would come too late.
+        """
+        self.terms = self._make_terms(is_batch)
+        if preempt:
+            return
+        lane = self.engine.lanes[bundle.name]
+        self.engine.check_place(lane, fed + given)
+        if left_s is not None and (wait_s := lane.scheduler.wait_s(self.terms, fed)) > left_s:
+            raise Overloaded(
+                f"the first token would come in about {wait_s:.1f} s, and the deadline is in {left_s:.1f} s",
+                retry_after_s=max(_SHORTEST_RETRY_S, wait_s - left_s),
+            )
 
     async def start(self, submit: Submit, *, preempt: bool = False) -> None:
         """Open the row, in the place of the one that runs on the session if it is to be preempted."""
@@ -116,37 +158,43 @@ class Claims:
         workers: where rows run.
         custody: who has sessions.
         metrics: count the calls that break off.
+        quotas: what tenants may have.
         settings: limits.
     """
 
-    def __init__(self, workers: Workers, custody: Custody, metrics: Metrics, settings: Settings) -> None:
+    def __init__(
+        self, workers: Workers, custody: Custody, metrics: Metrics, quotas: Quotas, settings: Settings
+    ) -> None:
+        self._quotas = quotas
         self._workers = workers
         self._custody = custody
         self._metrics = metrics
         self._settings = settings
 
     @asynccontextmanager
-    async def claim(self, session_id: str | None) -> AsyncIterator[Claim]:
+    async def claim(self, session_id: str | None, tenant: str) -> AsyncIterator[Claim]:
         """Hold a session, or a throw-away state, for a call; the row is closed however the call ends.
 
         Raises:
+            QuotaExceeded: the tenant has no more calls, or tokens.
             SessionNotFound, SessionExpired, SessionEvicted, SessionBusy, StoreUnavailable: it cannot be had.
         """
-        worker = await self._custody.hold(session_id) if session_id else self._workers.for_stream()
-        claim = Claim(worker, self._custody, session_id, self._settings)
-        try:
-            yield claim
-        except asyncio.CancelledError:
-            self._abandon(claim, "cancelled")
-            claim.save_later()
-            raise
-        except Exception:
-            self._abandon(claim, "error")
-            await claim.save()
-            raise
-        finally:
-            claim.keeper.stop()
-            claim.outbox.closed.set()
+        with self._quotas.stream(tenant):
+            worker = await self._custody.hold(session_id) if session_id else self._workers.for_stream()
+            claim = Claim(worker, self._custody, session_id, self._settings, partial(self._quotas.terms, tenant))
+            try:
+                yield claim
+            except asyncio.CancelledError:
+                self._abandon(claim, "cancelled")
+                claim.save_later()
+                raise
+            except Exception:
+                self._abandon(claim, "error")
+                await claim.save()
+                raise
+            finally:
+                claim.keeper.stop()
+                claim.outbox.closed.set()
 
     def _abandon(self, claim: Claim, end: str) -> None:
         """Close a row that did not finish, and count it."""

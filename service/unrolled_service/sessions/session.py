@@ -48,6 +48,7 @@ class Session:
         packed: its state while it is not, f32[S] as bytes; None for the zero state.
         row: the stream that runs on it.
         epoch: number of this server's ownership in the store; 0 while it is not stored.
+        owner: the tenant that it belongs to; empty where there is no authentication.
     """
 
     id: str
@@ -64,6 +65,7 @@ class Session:
     packed: bytes | None = None
     row: "Row | None" = None
     epoch: int = 0
+    owner: str = ""
 
     @property
     def position(self) -> int:

@@ -9,6 +9,7 @@ from unrolled_service.rows.stream import Stream
 
 def make_scheduler(**options: float) -> Scheduler:
     values: dict[str, float] = {"max_rows": 2, "max_steps": 64, "slice_s": 0.010, "pause_s": 0.0, "credit": 10}
+    values |= {"turn_s": 2.0, "ageing_s": 10.0}
     return Scheduler(**(values | options))  # type: ignore[arg-type]
 
 
@@ -52,11 +53,11 @@ def test_streams_wait_for_a_row_in_order() -> None:
     for stream in streams:
         scheduler.add(stream)
 
-    assert scheduler.choose() == streams[:2]
+    assert scheduler.choose(0.0) == streams[:2]
     assert (scheduler.running, scheduler.waiting) == (2, 2)
-    assert scheduler.choose() == []
+    assert scheduler.choose(0.0) == []
     scheduler.remove(streams[0])
-    assert scheduler.choose() == [streams[2]]
+    assert scheduler.choose(0.0) == [streams[2]]
     scheduler.remove(streams[3])
     assert len(scheduler) == 2
 
@@ -125,12 +126,12 @@ def test_a_stream_rests_while_its_reader_is_behind() -> None:
     stream = make_stream()
     stream.sink = reader
     scheduler.add(stream)
-    scheduler.choose()
+    scheduler.choose(0.0)
     begun(stream)
     give(stream, 11)
 
     assert scheduler.settle([stream]) == [stream]
     assert (scheduler.running, scheduler.resting) == (0, 1)
-    assert scheduler.choose() == []
+    assert (scheduler.make_way(0.0), scheduler.choose(0.0)) == ([], [])
     reader.delivered = stream.sent - 5
-    assert scheduler.choose() == [stream]
+    assert (scheduler.make_way(0.0), scheduler.choose(0.0)) == ([], [stream])
