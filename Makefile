@@ -1,11 +1,12 @@
-# Verbs: demo test check serve bench bundles proto clean help. `make demo` and `make test` set up .venv on first use.
+# Verbs: demo test check serve bench bundles proto dashboards clean help. `make demo` and `make test` set up
+# .venv on first use.
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 .DEFAULT_GOAL := help
 
 help:  ## list the verbs
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  \033[1mmake %-7s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  \033[1mmake %-10s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(BIN)/python:
 	$(PYTHON) -m venv .venv
@@ -39,7 +40,10 @@ bundles: .venv/.dev  ## train the small shipped bundles again
 proto: .venv/.dev  ## regenerate the checked-in stubs
 	@$(BIN)/python tests/support/stubs.py
 
+dashboards: .venv/.dev  ## write the dashboards of deploy/grafana
+	@$(BIN)/python -m deploy.grafana
+
 clean:  ## remove what was built
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help demo serve test check bench bundles proto clean
+.PHONY: help demo serve test check bench bundles proto dashboards clean

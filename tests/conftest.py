@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.support.programs import demand
 
@@ -15,6 +16,9 @@ KINDS = {
     "system": "real programs and processes against a real server",
 }
 _HERE = Path(__file__).parent
+
+settings.register_profile("untimed", deadline=None)  # how long an example takes says nothing about it
+settings.load_profile("untimed")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -149,7 +149,8 @@ class Engine:
         position = session.position if session else 0
         fed = _behind_start(lane.bundle, position, generation.prompt)
         if not position and not len(fed):
-            raise InvalidField("prompt", "must not be empty at position 0: there is nothing to continue")
+            field = "prompt" if abilities.gives_tokens(lane.bundle) else "prompt_vectors"
+            raise InvalidField(field, "must not be empty at position 0: there is nothing to continue")
         first = _first_state(lane.bundle, position, generation.condition)
         row = self._make_row(lane, generation, fed, sink, session, arrived)
         row.terms = terms
@@ -252,24 +253,25 @@ class Engine:
         lane.admit(row, first)
         return row
 
-    def check_place(self, lane: Lane, steps: int = 0) -> None:
-        """Refuse a call for which there is no place. Any thread may ask; what it hears may be a slice old.
+    def check_place(self, lane: Lane, steps: int = 0, *, streams: int | None = None) -> None:
+        """Refuse a call for which there is no place. Any thread may ask.
 
         Args:
             lane: where it is to run.
             steps: inputs that it is fed and outputs that it gives at most, as far as that is known.
+            streams: how many run or wait there; None for those that the engine knows of.
 
         Raises:
             QueueFull, Draining
         """
         self._check_open()
-        limits = self._settings
-        if lane.streams >= limits.max_streams:
+        limits, waiting = self._settings, lane.scheduler.waiting_steps
+        streams = lane.streams if streams is None else streams
+        if streams >= limits.max_streams:
             raise QueueFull(f"all {limits.max_streams} places for streams are taken", retry_after_s=_RETRY_AFTER_S)
-        if not lane.scheduler.has_room and lane.scheduler.waiting_steps + steps > limits.max_waiting_tokens:
+        if streams >= limits.max_rows and waiting + steps > limits.max_waiting_tokens:
             raise QueueFull(
-                f"{lane.scheduler.waiting_steps} tokens wait, and with {steps} more there would be more than"
-                f" {limits.max_waiting_tokens}",
+                f"{waiting} tokens wait; with {steps} more there would be more than {limits.max_waiting_tokens}",
                 retry_after_s=_RETRY_AFTER_S,
             )
 

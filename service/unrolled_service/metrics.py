@@ -30,6 +30,7 @@ disable_created_metrics()  # type: ignore[no-untyped-call]  # a creation time be
 
 SNAPSHOT_OPERATIONS = ("export", "import")
 STORE_OPERATIONS = ("create", "claim", "write", "release", "delete", "ping")
+BUNDLE_FAILURES = ("golden", "invalid")
 FINISHES = (*(reason.value for reason in FinishReason), "cancelled", "error")
 _SECONDS = (
     *(50e-6, 100e-6, 200e-6, 500e-6, 1e-3, 2e-3, 5e-3, 10e-3, 20e-3, 50e-3),
@@ -47,6 +48,7 @@ class Metrics:
 
     def __init__(self, engines: Sequence[Engine]) -> None:
         self.registry = CollectorRegistry()
+        self._engines = engines
         self._lanes = [lane for engine in engines for lane in engine.lanes.values()]
         models = list(engines[0].lanes)
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
@@ -71,6 +73,8 @@ class Metrics:
         for operation in STORE_OPERATIONS:
             self._store_seconds.labels(operation)
             self._store_failures.labels(operation)
+        failures = self._counter("bundle_load_failures", "Bundles, or forms of them, that were not taken", "reason")
+        self._bundle_failures = {reason: failures.labels(reason) for reason in BUNDLE_FAILURES}
         self._time_to_first_token = self._seconds("time_to_first_token", "From a call's arrival to its first token")
         self._queue_wait = self._seconds("queue_wait", "From a call's arrival to its first place in a slice")
         self._stream_duration = self._seconds("stream_duration", "From a call's arrival to its last token")
@@ -142,6 +146,14 @@ class Metrics:
         if not is_answered:
             self._store_failures.labels(operation).inc()
 
+    def count_bundle_failure(self, reason: str) -> None:
+        """Take in a bundle, or a form of one, that was not taken.
+
+        Args:
+            reason: ``golden`` where this machine does not repeat its golden run, else ``invalid``.
+        """
+        self._bundle_failures[reason].inc()
+
     def observe_event_loop_lag(self, lag_s: float) -> None:
         """Take in how late the event loop was."""
         self._event_loop_lag.observe(lag_s)
@@ -152,6 +164,8 @@ class Metrics:
         self._gauge("slots", "Slots of state memory", lambda lane: lane.residency.arena.capacity)
         self._gauge("slots_in_use", "Slots of state memory in use", lambda lane: lane.residency.arena.slots_in_use)
         self._gauge("state_bytes", "Bytes of state memory in use", _state_bytes)
+        draining = Gauge("unrolled_draining", "Whether the server refuses new work to go away", registry=self.registry)
+        draining.set_function(lambda: any(engine.is_draining for engine in self._engines))
         sessions = Gauge("unrolled_sessions", "Sessions by where their state is", ["tier"], registry=self.registry)
         lanes = self._lanes
         sessions.labels("resident").set_function(lambda: sum(lane.residency.arena.slots_in_use for lane in lanes))

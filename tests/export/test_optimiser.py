@@ -14,7 +14,7 @@ from unrolled_export.model import CharacterModel
 from unrolled_export.optimiser import Muon, make_optimiser, orthogonalise
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     rows=st.integers(1, 40),
     columns=st.integers(1, 40),

@@ -10,16 +10,18 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tests.integration.test_engine import make_engine
-from tests.support.loop import Reader, read_sequence, run
+from tests.support.loop import Reader, read_sequence, run, run_slice
 from tests.support.paper import find_stop
 from tests.support.reference import Inputs, Shapes, check_close, log_softmax
 from tests.support.shapes import LENGTH, LETTERS, NAMES, TARGETS, WIDTH
-from unrolled_service.engine import Engine
+from unrolled_service.engine import Engine, SliceFailed
 from unrolled_service.graphs.sampling import Sampling
+from unrolled_service.graphs.sequence_program import SequenceProgram
 from unrolled_service.models import abilities
 from unrolled_service.rows.delivery import Answer, Described
 from unrolled_service.rows.finish import FinishReason
 from unrolled_service.rows.generation import Generation
+from unrolled_service.rows.reading import Reading
 from unrolled_service.rows.scoring import Score, Scoring
 
 READERS = {
@@ -41,7 +43,7 @@ SAMPLINGS: tuple[dict[str, Any], ...] = (
 )
 CLEAR = 1e-4
 
-few = settings(max_examples=25, deadline=None)
+few = settings(max_examples=25)
 most_steps = st.integers(1, 64)
 seeds = st.integers(0, 2**32 - 1)
 
@@ -131,7 +133,7 @@ def test_vectors_are_drawn_as_the_cell_draws_them(
     assert (finish.prompt_tokens, finish.generated_tokens, finish.position) == (len(fed), count, len(fed) + count)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     prompt=st.text(TARGETS[1:], max_size=30),
     count=st.integers(1, 100),
@@ -276,6 +278,94 @@ def test_a_condition_decides_what_comes(shapes: Shapes) -> None:
     ]
 
     assert all(np.abs(one - other).max() > 0.01 for one, other in pairwise(drawn))
+
+
+def test_a_defect_keeps_no_end_from_a_caller(shapes: Shapes, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = make_engine(shapes.bundle("tagger"))
+    inputs = draw_inputs("tagger", 5, 0)
+    ended, broken = Reader(), Reader()
+    first = engine.submit_reading("", Reading(inputs, True), ended)
+    run(engine)
+    engine.submit_reading("", Reading(inputs, True), broken)
+    engine.end(first)
+    with monkeypatch.context() as patch:
+
+        def fail(*_: object) -> None:
+            raise RuntimeError
+
+        patch.setattr(SequenceProgram, "run", fail)
+        with pytest.raises(SliceFailed) as caught:
+            run(engine)
+    for news in engine.fail(caught.value, model="tagger"):
+        assert news.sink is broken
+        broken.put(news)
+    run(engine)
+
+    assert ended.finish.reason is FinishReason.END
+    assert broken.error is caught.value
+
+
+@pytest.mark.parametrize(("kind", "count"), [("tagger", 3), ("tagger", 0), ("classifier", 0)])
+def test_an_end_is_told_though_its_session_is_looked_up_at_that_moment(shapes: Shapes, kind: str, count: int) -> None:
+    engine, reader = make_engine(shapes.bundle(kind)), Reader()
+    session = engine.create_session("", seed=None, ttl_s=None)
+    row = engine.submit_reading("", Reading(draw_inputs(kind, count, 0), READERS[kind], session.id), reader)
+    run(engine)
+
+    engine.end(row)
+    assert engine.session(session.id).row is row
+    run(engine)
+
+    assert reader.finish.reason is FinishReason.END
+    assert engine.session(session.id).row is None
+
+
+def test_a_call_that_waits_for_inputs_keeps_no_batch_in_memory(shapes: Shapes) -> None:
+    engine = make_engine(shapes.bundle("tagger"))
+    rows = [engine.submit_reading("", Reading(draw_inputs("tagger", 3 + i, i), True), Reader()) for i in range(20)]
+    run(engine)
+
+    assert all(row.state is not None and row.state.base is None for row in rows)
+
+
+def test_a_call_that_waits_for_inputs_costs_no_slice(shapes: Shapes) -> None:
+    engine, reader = make_engine(shapes.bundle("tagger")), Reader()
+    row = engine.submit_reading("", Reading(draw_inputs("tagger", 3, 0), True), reader)
+    run(engine)
+
+    assert engine.slice() is None
+    assert engine.lanes["tagger"].scheduler.resting == 1
+    engine.feed(row, draw_inputs("tagger", 2, 1))
+    run(engine)
+    assert len(reader.items) == 5
+    assert engine.slice() is None
+
+
+def test_what_is_not_read_is_not_computed(shapes: Shapes) -> None:
+    engine, reader = make_engine(shapes.bundle("tagger"), credit=20, max_steps=8), Reader(is_eager=False)
+    row = engine.submit_reading("", Reading(draw_inputs("tagger", 4000, 0), True), reader)
+    run(engine)
+
+    assert 20 < row.consumed <= 20 + 8
+    reader.read()
+    run(engine)
+    assert 40 < row.consumed <= 2 * (20 + 8)
+
+
+def test_a_transduction_is_closed_at_any_moment(shapes: Shapes) -> None:
+    engine = make_engine(shapes.bundle("translator"), max_steps=2)
+    source = draw_inputs("translator", 9, 0)
+    for slices in range(20):
+        reader = Reader()
+        row = engine.submit_transduction("", source, Generation(np.empty(0, np.int64), 10), reader)
+        for _ in range(slices):
+            run_slice(engine)
+        engine.close(row)
+        text = reader.text
+        run(engine)
+        assert reader.text == text
+        assert engine.streams == 0
+        assert all(not lane.streams and not len(lane.scheduler) for lane in engine._turns)
 
 
 def generate(engine: Engine, generation: Generation) -> Reader:

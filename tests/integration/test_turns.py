@@ -184,7 +184,7 @@ def test_no_more_tokens_wait_than_may(alphabet: Bundle) -> None:
     waiting = [begin(engine, "ab", 99)[0] for _ in range(2)]
     assert engine.lane("").scheduler.waiting_steps == 200
 
-    with pytest.raises(QueueFull, match="200 tokens wait, and with 100 more there would be more than 250"):
+    with pytest.raises(QueueFull, match="200 tokens wait; with 100 more there would be more than 250"):
         begin(engine, "ab", 99)
     begin(engine, "a", 50)
     engine.close(waiting[0])

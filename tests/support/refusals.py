@@ -21,6 +21,7 @@ class Refusal:
     text: str
     retry_after_s: float | None
     position: int | None
+    method: str = ""
 
 
 def refusal(call: Callable[[], object]) -> Refusal:
@@ -51,4 +52,5 @@ def refusal(call: Callable[[], object]) -> Refusal:
         assert isinstance(retry, RetryInfo)
         retry_after_s = retry.retry_delay.ToTimedelta().total_seconds()
     position = int(info.metadata["position"]) if "position" in info.metadata else None
-    return Refusal(caught.value.code().name, info.reason, field, status.message, retry_after_s, position)
+    method = info.metadata.get("method", "")
+    return Refusal(caught.value.code().name, info.reason, field, status.message, retry_after_s, position, method)

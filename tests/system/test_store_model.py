@@ -171,7 +171,5 @@ def test_ownership_is_what_the_model_says() -> None:
         machine = type("OwnershipHere", (Ownership,), {"redis": redis})
         run_state_machine_as_test(
             machine,
-            settings=settings(
-                max_examples=300, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-            ),
+            settings=settings(max_examples=300, stateful_step_count=30, suppress_health_check=[HealthCheck.too_slow]),
         )

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 from unrolled_service.rows.delivery import Delivery, Item
 
+_NUMBERS_A_PIECE = 65_536
+
 
 @dataclass(frozen=True, slots=True)
 class Parcel:
@@ -32,10 +34,15 @@ class Parcel:
 
 
 def split(parcel: Parcel, tokens: int) -> Iterator[Parcel]:
-    """Yield a parcel in pieces of at most ``tokens`` tokens or outputs each; whole where that is 0."""
+    """Yield a parcel in pieces of at most ``tokens`` tokens or outputs each, where that is not 0.
+
+    A piece has so few numbers that its message is far below what readers take.
+    """
     size = len(parcel.text or parcel.items)
-    for start in range(0, size, tokens or max(size, 1)):
-        end = min(start + (tokens or size), size)
+    most = max(1, _NUMBERS_A_PIECE // max(1, parcel.items[0].numbers)) if parcel.items else max(1, size)
+    most = min(tokens or most, most)
+    for start in range(0, size, most):
+        end = min(start + most, size)
         yield Parcel(parcel.text[start:end], parcel.position - size + end, parcel.items[start:end], None, None)
 
 
@@ -44,7 +51,7 @@ class Outbox:
 
     Attributes:
         delivered: position of the last text that has left for the caller.
-        error: the failure, once it came.
+        error: the failure, once it came; it stays whatever comes after it.
         is_ended: it was ended from this side.
         closed: set once the engine was told to let go of the stream.
     """
@@ -72,7 +79,7 @@ class Outbox:
         self._items.extend(delivery.items)
         self._position = delivery.position
         self._finish = delivery.finish
-        self.error = delivery.error
+        self.error = self.error or delivery.error
         if self.error:
             self._interrupt()
         self._has_news.set()

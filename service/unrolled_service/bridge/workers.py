@@ -5,8 +5,9 @@ session goes to the worker with the fewest rows. Runs on the event loop.
 """
 
 import heapq
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count, islice
 
 from unrolled_service.bridge.driver import Driver
@@ -22,10 +23,16 @@ MAX_WORKERS = len(_MARKS)
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """An engine and the driver that runs it."""
+    """An engine and the driver that runs it.
+
+    Attributes:
+        calls: how many calls there are by the name of their bundle, the engine may be about to hear of some. To be read
+            and changed on the event loop.
+    """
 
     engine: Engine
     driver: Driver
+    calls: Counter[str] = field(default_factory=Counter)
 
 
 class Workers:

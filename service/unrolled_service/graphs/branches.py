@@ -20,7 +20,7 @@ def adjust(logits: str) -> onnx.GraphProto:
     """
     cut = Nodes("adjust")
     hot = cut.add("OneHot", "body/input", "vocabulary_size", "off_on")
-    by_model = cut.add("Mul", hot, "body/is_generated")
+    by_model = cut.add("Mul", hot, "body/was_generated")
     generated = cut.add("Add", "body/generated", by_model, output="adjust/generated")
     fed = cut.add("Add", "body/fed", cut.add("Sub", hot, by_model), output="adjust/fed")
     biased = cut.add("Add", logits, "bias")
@@ -67,8 +67,8 @@ def describe(logits: str) -> onnx.GraphProto:
     """
     cut = Nodes("describe")
     logprobs = cut.add("LogSoftmax", logits, axis=-1)
-    given = cut.add("Gather", "target", "k", axis=0)
-    target = cut.add("Where", cut.add("Less", given, "zero_token"), "body/next", given)
+    is_own = cut.add("Less", "body/target", "zero_token")
+    target = cut.add("Where", is_own, "body/next", "body/target")
     chosen = cut.add("GatherElements", logprobs, cut.add("Unsqueeze", target, "one_axis"), axis=1)
     cut.add("Squeeze", chosen, "one_axis", output="describe/chosen")
     outputs = ["describe/top", "describe/top_tokens"]

@@ -1,6 +1,6 @@
 """Composes a single-step cell and the sampler into one ONNX graph that runs K steps per call.
 
-The cell stays as it was exported, but for fused operators; the graph is a Loop around it::
+The cell stays as it was exported, but for fused operators; the graph is a Scan around it::
 
     for k in range(K):                                 # K = first extent of `forced`
         input = token if forced[k] < 0 else forced[k] % V
@@ -76,32 +76,34 @@ def compose_program(
         "trace_values": (FLOAT, ["T", "M"]),
     }
     extras = {} if is_plain else extras
+    of_a_step = _of_a_step(is_plain=is_plain)
     body = helper.make_graph(
         _step_nodes(step, states, vocabulary_size, is_plain=is_plain),
         "step",
-        [value("k", INT64, []), value("go_on", BOOL, []), value("body/token", INT64, ["B"])]
+        [value("body/token", INT64, ["B"])]
         + [value(f"body/{name}", FLOAT, ["B", "C"]) for name in counts]
-        + [state_value(f"cell/{state.input}", state) for state in states],
-        [value("body/again", BOOL, []), value("body/next", INT64, ["B"])]
+        + [state_value(f"cell/{state.input}", state) for state in states]
+        + [value(f"body/{name}", dtype, shape) for name, (dtype, shape) in of_a_step.items()],
+        [value("body/next", INT64, ["B"])]
         + [value(f"body/new_{name}", FLOAT, ["B", "C"]) for name in counts]
         + [state_value(f"cell/{state.output}", state) for state in states]
         + [value("body/out", INT64, ["B"])]
         + [value(f"body/{name}", dtype, shape) for name, (dtype, shape) in extras.items()],
     )
     outer = Nodes("outer")
-    trip_count = outer.add("Squeeze", outer.add("Shape", "forced", start=0, end=1), "zero_axis")
-    draw_uniform(outer, trip_count)
+    draw_uniform(outer, outer.add("Squeeze", outer.add("Shape", "forced", start=0, end=1), "zero_axis"))
     _read_forced(outer, is_plain=is_plain)
     _settle_draws(outer)
     take_apart(outer, states)
     before, after = name_states(states)
-    loop = helper.make_node(
-        "Loop",
-        [trip_count, "true", "token", *counts, *before],
+    scan = helper.make_node(
+        "Scan",
+        ["token", *counts, *before, *of_a_step],
         ["last", *(f"last_{name}" for name in counts), *after, "tokens", *extras],
         body=body,
+        num_scan_inputs=len(of_a_step),
     )
-    outer.nodes.append(loop)
+    outer.nodes.append(scan)
     put_together(outer, states, output="new_state")
     row = [value("state", FLOAT, ["B", "S"]), value("token", INT64, ["B"]), value("forced", INT64, ["K", "B"])]
     row += [value(name, INT64, ["B"]) for name in ("seed", "position")]
@@ -115,6 +117,16 @@ def compose_program(
         initializer=[*_constants(vocabulary_size, states), *draw_constants(), *step.initializer],
     )
     return seal_program(graph, cell)
+
+
+def _of_a_step(*, is_plain: bool) -> dict[str, tuple[int, list[str | int]]]:
+    """Return what each step gets of its own, by name: element type and shape without K."""
+    plain: dict[str, tuple[int, list[str | int]]] = {
+        "is_free": (BOOL, ["B"]),
+        "fed_token": (INT64, ["B"]),
+        "draws": (FLOAT, ["B", 1]),
+    }
+    return plain if is_plain else plain | {"is_generated": (BOOL, ["B"]), "target": (INT64, ["D"])}
 
 
 def _full_inputs() -> list[onnx.ValueInfoProto]:
@@ -141,7 +153,6 @@ def _step_nodes(
         _describe(body)
         silent = pass_on("untraced", ("no_rows", FLOAT, ["T", "M"]))
         body.branch("trace", trace_state(states), silent, "body/trace_values")
-    body.add("Identity", "go_on", output="body/again")
     return body.nodes
 
 
@@ -190,14 +201,12 @@ def _read_forced(outer: Nodes, *, is_plain: bool) -> None:
 
 
 def _choose_input(body: Nodes, *, is_plain: bool) -> None:
-    is_free, given = (body.add("Gather", name, "k", axis=0) for name in ("is_free", "fed_token"))
-    body.add("Where", is_free, "body/token", given, output="cell/token")
+    body.add("Where", "body/is_free", "body/token", "body/fed_token", output="cell/token")
     if is_plain:
         return
     body.add("Identity", "cell/token", output="body/input")
-    is_generated = body.add("Gather", "is_generated", "k", axis=0)
-    column = body.add("Unsqueeze", is_generated, "one_axis")
-    body.add("Cast", column, to=FLOAT, output="body/is_generated")
+    column = body.add("Unsqueeze", "body/is_generated", "one_axis")
+    body.add("Cast", column, to=FLOAT, output="body/was_generated")
 
 
 def _settle_draws(outer: Nodes) -> None:
@@ -222,8 +231,7 @@ def _choose_token(body: Nodes, masses: str, vocabulary_size: int) -> None:
     else:
         cumulative = body.add("CumSum", masses, "last_axis")
     total = body.add("Slice", cumulative, "minus_one", "end", "one_axis")
-    draw = body.add("Gather", "draws", "k", axis=0)
-    is_passed = body.add("LessOrEqual", cumulative, body.add("Mul", draw, total))
+    is_passed = body.add("LessOrEqual", cumulative, body.add("Mul", "body/draws", total))
     passed = body.add("ReduceSum", body.add("Cast", is_passed, to=FLOAT), "one_axis", keepdims=0)
     body.add("Cast", passed, to=INT64, output="body/next")
     body.add("Identity", "body/next", output="body/out")
@@ -231,7 +239,6 @@ def _choose_token(body: Nodes, masses: str, vocabulary_size: int) -> None:
 
 def _constants(vocabulary_size: int, states: Sequence[StateSpec]) -> list[onnx.TensorProto]:
     values: dict[str, Any] = {
-        "true": np.bool_(True),
         "zero": np.float32(0),
         "one": np.float32(1),
         "off_on": np.array([0, 1], np.float32),

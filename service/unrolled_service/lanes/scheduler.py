@@ -208,12 +208,16 @@ class Scheduler:
         Args:
             told: the running streams that had news; nothing has changed for the others.
         """
-        leaving = [row for row in told if row.is_finished or row.is_starved or row.unread > self._credit]
-        for stream in leaving:
+        leaving = []
+        for stream in told:
+            is_behind = stream.unread > self._credit  # looked at once: its reader reads on meanwhile
+            if not (stream.is_finished or stream.is_starved or is_behind):
+                continue
+            leaving.append(stream)
             self._places.leave(stream)
             if stream.is_finished:
                 self._limited -= stream.terms.budget is not None
-            elif stream.unread > self._credit:
+            elif is_behind:
                 self._resting[stream] = None
             else:
                 self._starved[stream] = None

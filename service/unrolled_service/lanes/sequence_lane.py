@@ -40,11 +40,11 @@ class SequenceLane(Lane):
         """Advance every chosen row by up to K steps; see ``Lane.slice``."""
         marks = [time.perf_counter()]
         for row in self.scheduler.make_way(now):
-            self._take_out(row)
+            self._leave(cast(SequenceRow, row))
         record, joining = self._record, cast(list[SequenceRow], self.scheduler.choose(now))
         self._rows |= dict.fromkeys(joining)
-        ending, self._ending, rows = self._ending, [], list(self._rows)
-        if not (rows or ending):
+        rows = list(self._rows)
+        if not (rows or self._ending):
             return None
         steps = self.scheduler.steps(rows, max(row.steps_left for row in rows)) if rows else 0
         marks.append(time.perf_counter())
@@ -62,10 +62,11 @@ class SequenceLane(Lane):
             self.scheduler.spend(rows, taken, ended_at)
         if outcome and batch:
             self._hand_out(outcome, batch, rows, taken, ended_at, (ran - gathered) / steps)
-        record.deliveries += [news for row in (*rows, *ending) if (news := row.tell(ended_at))]
+        record.deliveries += [news for row in (*rows, *self._ending) if (news := row.tell(ended_at))]
+        self._ending.clear()
         marks.append(time.perf_counter())
         for row in self.scheduler.settle(rows):
-            self._rows.pop(cast(SequenceRow, row))
+            self._leave(cast(SequenceRow, row))
         marks.append(time.perf_counter())
         return self._close_record(len(rows), steps, marks)
 
@@ -112,6 +113,13 @@ class SequenceLane(Lane):
         for row in rows:
             if row.state is not None and row.can_advance_session():
                 self._advance([row], row.state[None])
+
+    def _leave(self, row: SequenceRow) -> None:
+        """Let a row go with arrays of its own, which keep no batch in memory however long it waits."""
+        del self._rows[row]
+        row.last = row.last.copy()
+        if row.state is not None:
+            row.state = row.state.copy()
 
     def _take_out(self, row: Row) -> None:
         self._rows.pop(cast(SequenceRow, row), None)

@@ -27,6 +27,11 @@ class Described(NamedTuple):
     top: Sequence[tuple[int, float]]
     activations: Sequence[float] = ()
 
+    @property
+    def numbers(self) -> int:
+        """How many numbers it tells."""
+        return 1 + len(self.top) + len(self.activations)
+
 
 class Answer(NamedTuple):
     """One output that is no token.
@@ -38,6 +43,11 @@ class Answer(NamedTuple):
 
     values: Sequence[float]
     activations: Sequence[float] = ()
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers it tells."""
+        return len(self.values) + len(self.activations)
 
 
 Item = Described | Answer

@@ -62,7 +62,7 @@ class ReadingRow(SequenceRow):
         self._unanswered = len(self.forced) - len(inputs)  # inputs that an earlier call answered
         self._answers: list[Answer] = []
         self._read = 0
-        self._is_ended = False
+        self._is_ended = self._is_told = False
         self._note(inputs)
 
     @property
@@ -79,6 +79,11 @@ class ReadingRow(SequenceRow):
     def is_starved(self) -> bool:
         """Whether it waits for inputs of its caller."""
         return not (len(self.forced) or self.is_finished)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether its caller was told that it is finished: it may be so with nothing left to deliver."""
+        return self._is_told and super().is_over
 
     def feed(self, inputs: Inputs) -> None:
         """Take further inputs."""
@@ -112,7 +117,7 @@ class ReadingRow(SequenceRow):
         answers: list[Answer] = []
         if self._is_stepwise or self.is_finished:
             answers, self._answers = self._answers, []
-        self.sent, self.told_at = self.start + self._read, now
+        self.sent, self.told_at, self._is_told = self.start + self._read, now, self.is_finished
         finish = self.finish(FinishReason.END, now, fed=self._read, given=0) if self.is_finished else None
         return Delivery(self.sink, "", self.sent, answers, finish)
 

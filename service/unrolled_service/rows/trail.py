@@ -20,15 +20,15 @@ class Trail:
     def __init__(self, session: Session, width: int) -> None:
         self._session = session
         self._width = width or 1
-        self._log: Items = []
+        self._log = session.history.form.make_items()
 
     def add(self, items: Iterable[float]) -> None:
         """Append inputs: tokens, V added to generated ones, or the numbers of vectors."""
-        self._log.extend(items)  # type: ignore[arg-type]
+        self._log.extend(items)
 
     def unrecorded(self, position: int) -> Items:
         """Return the inputs before a position that the session's history lacks."""
-        return self._log[: self._missing(position)]
+        return self._log[: self._missing(position)].tolist()
 
     def record(self, position: int) -> None:
         """Let the session's history follow to a position."""

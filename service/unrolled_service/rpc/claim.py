@@ -37,6 +37,7 @@ class Claim:
         engine: whose row it is; to be read only.
         keeper: keeps its session, if it has one.
         terms: on whose account it runs, once it is accepted.
+        is_begun: the row was, or is about to be, opened.
     """
 
     def __init__(
@@ -48,6 +49,8 @@ class Claim:
         make_terms: Callable[[bool], Terms],
     ) -> None:
         self.terms = NOBODY
+        self.is_begun = False
+        self._counted: str | None = None
         self._make_terms = make_terms
         self.outbox = Outbox()
         self.row: Row | None = None
@@ -82,18 +85,20 @@ class Claim:
             Overloaded: its first output would come too late.
         """
         self.terms = self._make_terms(is_batch)
-        if preempt:
-            return
-        lane = self.engine.lanes[bundle.name]
-        self.engine.check_place(lane, fed + given)
-        if left_s is not None and (wait_s := lane.scheduler.wait_s(self.terms, fed)) > left_s:
-            raise Overloaded(
-                f"the first token would come in about {wait_s:.1f} s, and the deadline is in {left_s:.1f} s",
-                retry_after_s=max(_SHORTEST_RETRY_S, wait_s - left_s),
-            )
+        lane, calls = self.engine.lanes[bundle.name], self._worker.calls
+        if not preempt:
+            self.engine.check_place(lane, fed + given, streams=calls[bundle.name])
+            if left_s is not None and (wait_s := lane.scheduler.wait_s(self.terms, fed)) > left_s:
+                raise Overloaded(
+                    f"the first token would come in about {wait_s:.1f} s, and the deadline is in {left_s:.1f} s",
+                    retry_after_s=max(_SHORTEST_RETRY_S, wait_s - left_s),
+                )
+        calls[bundle.name] += 1
+        self._counted = bundle.name
 
     async def start(self, submit: Submit, *, preempt: bool = False) -> None:
         """Open the row, in the place of the one that runs on the session if it is to be preempted."""
+        self.is_begun = True
         if self._session_id and preempt:
             await preempting(self._worker, self._session_id, partial(self._take_over, submit))
         else:
@@ -111,13 +116,20 @@ class Claim:
     async def settle(self) -> None:
         """Close the row, and store its session before its caller hears of the end."""
         self.keeper.stop()
-        self.send(self.engine.close)
+        self.close()
         if self._session_id:
             await self._custody.save(self._session_id)
 
     def close(self) -> None:
-        """Close the row, which keeps no session."""
+        """Close the row."""
         self.send(self.engine.close)
+        self.count_out()
+
+    def count_out(self) -> None:
+        """Count the call no more: the engine will hear that it is over before it hears of any other."""
+        if self._counted is not None:
+            self._worker.calls[self._counted] -= 1
+            self._counted = None
 
     def save_later(self) -> None:
         """Store what the call leaves without waiting for it."""
@@ -197,8 +209,10 @@ class Claims:
                 claim.outbox.closed.set()
 
     def _abandon(self, claim: Claim, end: str) -> None:
-        """Close a row that did not finish, and count it."""
-        claim.send(partial(self._close, claim.engine, end))
+        """Close a row that did not finish, and count it; the engine need not hear of one that was never begun."""
+        if claim.is_begun:
+            claim.send(partial(self._close, claim.engine, end))
+        claim.count_out()
         claim.outbox.closed.set()
 
     def _close(self, engine: Engine, end: str, row: Row) -> None:

@@ -35,8 +35,6 @@ from unrolled_service.rpc.fields import (
 )
 from unrolled_service.settings import Settings
 
-_NUMBERS_A_MESSAGE = 65_536
-
 
 def read_reading(request: wire.StepRequest | wire.ClassifyRequest, bundle: Bundle) -> Reading:
     """Return the checked first message of a call.
@@ -100,9 +98,7 @@ def read_transduction(request: wire.TransduceRequest, bundle: Bundle, settings: 
 
 def write_steps(parcel: Parcel, bundle: Bundle) -> Iterator[tuple[Parcel, wire.StepResponse]]:
     """Yield the answers of a parcel in pieces, each with its message."""
-    first = parcel.items[0] if parcel.items else None
-    numbers = len(first.values) + len(first.activations) if isinstance(first, Answer) else 0
-    for piece in split(parcel, max(1, _NUMBERS_A_MESSAGE // max(1, numbers))):
+    for piece in split(parcel, 0):
         outputs = [write_output(item, bundle) for item in piece.items if isinstance(item, Answer)]
         yield piece, wire.StepResponse(outputs=outputs, position=piece.position)
 

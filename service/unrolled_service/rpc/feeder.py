@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any, cast
 
 from unrolled_service.bridge.outbox import Parcel
-from unrolled_service.errors import UnrolledError
 from unrolled_service.rows.reading import ReadingRow
 from unrolled_service.rows.row import Row
 from unrolled_service.rows.sequence_row import Inputs
@@ -31,7 +30,7 @@ class Feeder:
     """
 
     def __init__(self, claim: Claim, requests: AsyncIterator[Any], read: Callable[[Any], Inputs], fed: int) -> None:
-        self.error: UnrolledError | None = None
+        self.error: Exception | None = None
         self.fed = fed
         self._claim = claim
         self._requests = requests
@@ -63,7 +62,7 @@ class Feeder:
                 self._has_room.clear()
                 self.fed += len(inputs)
                 self._claim.send(partial(self._feed, inputs))
-        except UnrolledError as error:
+        except Exception as error:  # a defect too is for the caller, who would wait for ever
             self.error = error
         self._claim.send(self._end)
 

@@ -130,13 +130,18 @@ async def _start(
     )
     reading = read_reading(first, bundle)
 
+    def check_total(count: int) -> None:
+        if limit is not None and count > limit:
+            raise InvalidField("inputs", f"must be at most {limit} in all messages of a call together")
+
     def read(request: _R) -> Inputs:
         if request.HasField("opening"):
             raise InvalidField("opening", "must be unset in a message that is not the first")
         inputs = read_more(request, bundle)
-        if limit is not None and feeder.fed + len(inputs) > limit:
-            raise InvalidField("inputs", f"must be at most {limit} in all messages of a call together")
+        check_total(feeder.fed + len(inputs))
         return inputs
+
+    check_total(len(reading.inputs))
 
     feeder: Feeder = Feeder(claim, requests, read, len(reading.inputs))
     submit = partial(claim.engine.submit_reading, model, reading, arrived=time.monotonic())

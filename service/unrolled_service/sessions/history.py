@@ -8,6 +8,7 @@ engine's thread.
 from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +38,10 @@ class Format:
         if self.width:
             return "f"
         return "H" if 2 * self.vocabulary_size <= 1 << 16 else "I"
+
+    def make_items(self, items: Iterable[float] = ()) -> "array[Any]":
+        """Return items in the smallest array that holds them."""
+        return array(self.typecode, items)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +77,7 @@ class History:
         self._anchor = ORIGIN
         self._later: Checkpoint | None = None
         self._counts: Counts | None = None
-        self._items = array(form.typecode, items)
+        self._items = form.make_items(items)
 
     @classmethod
     def begin_at(
@@ -82,6 +87,11 @@ class History:
         history = cls(form, reach, items=items)
         history._anchor, history._counts = checkpoint, counts
         return history
+
+    @property
+    def form(self) -> Format:
+        """What it is made of."""
+        return self._form
 
     @property
     def end(self) -> int:
@@ -138,7 +148,10 @@ class History:
         self._later = checkpoint
 
     def rewind(self, position: int) -> Checkpoint:
-        """Forget what came after a position, from ``start`` to ``end``; return the newest state kept before it."""
+        """Forget what came after a position, from ``start`` to ``end``; return the newest state before it.
+
+        Where that position is the anchor's, it is the anchor.
+        """
         del self._items[self._place(position) :]
         if self._later is not None and self._later.position >= position:
             self._later = None

@@ -95,10 +95,16 @@ def encode(content: Content, keys: Keys) -> bytes:
     """Return a session as bytes, signed with the first key.
 
     Raises:
-        SnapshotInvalid: nobody could read them: the state is not finite, or it is too large.
+        SnapshotInvalid: nobody could read them: the state or a vector is not finite, or it is too large.
     """
     if not all(np.isfinite(each).all() for each in (content.state, content.latest) if each is not None):
         raise SnapshotInvalid("the session's state has a number that is not finite")
+    if not np.isfinite(content.pending).all():
+        raise SnapshotInvalid("the session's history has a number that is not finite")
+    if len(content.pending) > MAX_PENDING:
+        raise SnapshotInvalid(
+            f"the session's history has {len(content.pending)} numbers, at most {MAX_PENDING} are taken"
+        )
     takes_vectors = content.host.input_width > 0
     inner = Snapshot(
         model=content.host.model,

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import queue
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from itertools import accumulate
 from typing import Any
@@ -78,7 +79,7 @@ def test_a_long_sequence_is_cut_into_messages(client: Any, fake: FakeServer) -> 
     assert [len(each.inputs.text) for each in fake.requests] == 2 * [MAX_INPUTS, MAX_INPUTS, 10_000 - 2 * MAX_INPUTS]
 
 
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(st.integers(1, 3_000), st.integers(1, 9_000))
 def test_messages_keep_within_both_limits_and_lose_nothing(width: int, count: int) -> None:
     count = min(count, 1_000_000 // width + 1)
@@ -238,8 +239,10 @@ def test_a_dropped_call_is_cancelled(client: Any, fake: FakeServer) -> None:
     steps = client.step("ab" * 100_000)
     next(iter(steps))
     del steps
-    gc.collect()
-    assert fake.sequences.ended.wait(PATIENCE_S)
+    deadline = time.monotonic() + PATIENCE_S
+    while not fake.sequences.ended.wait(0.1):  # a thread that works for the call may hold it a little longer
+        assert time.monotonic() < deadline
+        gc.collect()
 
 
 def test_a_dropped_call_whose_inputs_wait_is_cancelled(fake: FakeServer) -> None:

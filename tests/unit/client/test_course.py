@@ -247,7 +247,7 @@ def suit(request: generation_pb2.GenerateRequest, model: Model, *, is_prompted: 
         request.condition.label = "seven"
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(REQUESTS, st.lists(CUTS, max_size=4), MODELS, st.integers(0, 1), st.booleans())
 def test_a_throw_away_stream_is_the_unbroken_one(
     request: generation_pb2.GenerateRequest, cuts: list[Cut], model: Model, resumed: int, is_prompted: bool
@@ -262,7 +262,7 @@ def test_a_throw_away_stream_is_the_unbroken_one(
     assert broken.resumes <= len(cuts)
 
 
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 @given(
     request=REQUESTS,
     cuts=st.lists(CUTS, max_size=4),
@@ -327,7 +327,6 @@ class Translator:
         return (messages, None) if cut is None else (messages[: cut.arriving], cut.error)
 
 
-@settings(deadline=None)
 @given(
     st.text(LETTERS, max_size=9),
     st.lists(st.integers(1, 4), min_size=1, max_size=3),

@@ -59,7 +59,7 @@ class ArenaMachine(RuleBasedStateMachine):
 
 
 TestArena = ArenaMachine.TestCase
-TestArena.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
+TestArena.settings = settings(max_examples=100, stateful_step_count=30)
 
 
 def test_slot_bytes() -> None:

@@ -113,7 +113,7 @@ def batches(draw: st.DrawFn) -> tuple[NDArray[np.float32], Batch]:
     )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(batches())
 def test_every_step_equals_the_reference(case: tuple[NDArray[np.float32], Batch]) -> None:
     table, batch = case
@@ -264,7 +264,7 @@ def test_a_row_does_not_depend_on_its_neighbours_or_on_k(neighbours: int) -> Non
         assert (state[0] == solo_state[0]).all()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data(), st.sampled_from([3, 96, 200]), st.floats(2.0**-20, 2.0**20, width=32), st.booleans())
 def test_greedy_takes_the_first_of_the_likeliest_whatever_the_draw(
     data: st.DataObject, size: int, scale: float, is_plain: bool

@@ -2,7 +2,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
@@ -42,7 +42,6 @@ def uniform(
     return drawn  # type: ignore[no-any-return]
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(SEEDS, POSITIONS), min_size=1, max_size=20), st.integers(1, 5))
 def test_uniform_is_a_function_of_seed_and_position(
     draw: onnxruntime.InferenceSession, pairs: list[tuple[int, int]], steps: int

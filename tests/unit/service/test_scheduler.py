@@ -3,6 +3,9 @@ import numpy as np
 from tests.support.loop import Reader
 from unrolled_service.lanes.scheduler import Scheduler
 from unrolled_service.rows.generation import Generation
+from unrolled_service.rows.reading import Reading, ReadingRow
+from unrolled_service.rows.row import Row
+from unrolled_service.rows.sequence_row import Part
 from unrolled_service.rows.slice import Samples, Slice
 from unrolled_service.rows.stream import Stream
 
@@ -36,6 +39,12 @@ def make_samples(*, rows: int = 1, steps: int = 1, step_s: float = 0.001) -> Sam
     return Samples(np.zeros((steps, rows), np.int64), None, "x" * steps * rows, ended_at=0.0, step_s=step_s)
 
 
+def choose(scheduler: Scheduler, now: float = 0.0) -> list[Row]:
+    """Let a slice begin; return who got a row."""
+    scheduler.make_way(now)
+    return scheduler.choose(now)
+
+
 def steps(scheduler: Scheduler, *rows: Stream) -> int:
     return scheduler.steps(rows, max(row.steps_left for row in rows))
 
@@ -53,11 +62,11 @@ def test_streams_wait_for_a_row_in_order() -> None:
     for stream in streams:
         scheduler.add(stream)
 
-    assert scheduler.choose(0.0) == streams[:2]
+    assert choose(scheduler) == streams[:2]
     assert (scheduler.running, scheduler.waiting) == (2, 2)
-    assert scheduler.choose(0.0) == []
+    assert choose(scheduler) == []
     scheduler.remove(streams[0])
-    assert scheduler.choose(0.0) == [streams[2]]
+    assert choose(scheduler) == [streams[2]]
     scheduler.remove(streams[3])
     assert len(scheduler) == 2
 
@@ -126,12 +135,157 @@ def test_a_stream_rests_while_its_reader_is_behind() -> None:
     stream = make_stream()
     stream.sink = reader
     scheduler.add(stream)
-    scheduler.choose(0.0)
+    choose(scheduler)
     begun(stream)
     give(stream, 11)
 
     assert scheduler.settle([stream]) == [stream]
     assert (scheduler.running, scheduler.resting) == (0, 1)
-    assert (scheduler.make_way(0.0), scheduler.choose(0.0)) == ([], [])
+    assert choose(scheduler) == []
     reader.delivered = stream.sent - 5
-    assert (scheduler.make_way(0.0), scheduler.choose(0.0)) == ([], [stream])
+    assert choose(scheduler) == [stream]
+
+
+def make_reading(inputs: int, *, is_eager: bool = True) -> ReadingRow:
+    reading = Reading(np.zeros(inputs, np.int64), is_stepwise=True)
+    return ReadingRow(reading, Reader(is_eager=is_eager), lane="", session=None, arrived=0.0)
+
+
+def answer(row: ReadingRow, count: int, *, is_read: bool = True) -> None:
+    """Let a row take so many steps, and its reader what comes of them."""
+    row.take(Part(np.zeros((count, 2), np.float32), np.zeros((count, 0), np.float32), 0.0, 0.001), Slice(""))
+    row.tell(0.0)
+    if is_read:
+        row.sink.delivered = row.sent
+
+
+def test_a_row_without_inputs_waits_until_it_is_fed() -> None:
+    scheduler, row = make_scheduler(), make_reading(0)
+    scheduler.add(row)
+
+    assert choose(scheduler) == []
+    assert (len(scheduler), scheduler.resting, scheduler.waiting) == (1, 1, 0)
+    assert list(scheduler) == [row]
+    row.feed(np.zeros(3, np.int64))
+    scheduler.feed(row)
+    scheduler.feed(row)
+    assert choose(scheduler) == [row]
+    answer(row, 2)
+    assert scheduler.settle([row]) == []
+    answer(row, 1)
+    assert scheduler.settle([row]) == [row]
+    assert (scheduler.running, scheduler.resting) == (0, 1)
+    scheduler.remove(row)
+    scheduler.feed(row)
+    assert len(scheduler) == 0
+
+
+def test_a_row_that_is_fed_while_it_runs_goes_on() -> None:
+    scheduler, row = make_scheduler(), make_reading(1)
+    scheduler.add(row)
+    choose(scheduler)
+
+    row.feed(np.zeros(1, np.int64))
+    scheduler.feed(row)
+    answer(row, 1)
+
+    assert scheduler.settle([row]) == []
+    assert (scheduler.running, scheduler.waiting) == (1, 0)
+
+
+def test_a_row_whose_reader_is_behind_and_that_has_no_inputs_waits_for_the_one_and_then_the_other() -> None:
+    scheduler, row = make_scheduler(), make_reading(20, is_eager=False)
+    scheduler.add(row)
+    choose(scheduler)
+    answer(row, 20, is_read=False)
+
+    assert scheduler.settle([row]) == [row]
+    assert choose(scheduler) == []
+    row.sink.delivered = row.sent
+    assert choose(scheduler) == []
+    assert scheduler.resting == len(scheduler) == 1
+    row.feed(np.zeros(1, np.int64))
+    scheduler.feed(row)
+    assert choose(scheduler) == [row]
+
+
+def test_a_row_that_is_fed_before_its_reader_is_back_runs_when_it_is() -> None:
+    scheduler, row = make_scheduler(), make_reading(20, is_eager=False)
+    scheduler.add(row)
+    choose(scheduler)
+    answer(row, 20, is_read=False)
+    scheduler.settle([row])
+
+    row.feed(np.zeros(1, np.int64))
+    scheduler.feed(row)
+    assert choose(scheduler) == []
+    row.sink.delivered = row.sent
+    assert choose(scheduler) == [row]
+
+
+def test_a_reader_that_catches_up_while_it_is_looked_at_leaves_no_stream_behind() -> None:
+    class Hasty(Stream):
+        looks = 0
+
+        @property
+        def unread(self) -> int:
+            self.looks += 1
+            return 100 if self.looks == 1 else 0
+
+    scheduler, generation = make_scheduler(), Generation(np.zeros(1, np.int64), 1000)
+    stream = Hasty(
+        generation, generation.prompt, Reader(), lane="", vocabulary_size=26, session=None, seed=0, arrived=0.0
+    )
+    scheduler.add(stream)
+    choose(scheduler)
+
+    assert scheduler.settle([stream]) == [stream]
+    assert choose(scheduler) == [stream]
+
+
+def test_a_row_that_ends_with_nothing_left_is_over_at_once() -> None:
+    row = make_reading(0)
+    row.end()
+
+    assert row.is_finished
+    assert not row.is_starved
+    news = row.tell(0.0)
+    assert news
+    assert news.finish
+    late = make_reading(2)
+    late.end()
+    assert not late.is_finished
+    answer(late, 2)
+    assert late.is_finished
+
+
+class QuickReader(Reader):
+    """A reader that has read everything by the time it is asked again."""
+
+    _position: int
+    most: int
+
+    @property
+    def delivered(self) -> int:
+        position, self._position = self._position, self.most
+        return position
+
+    @delivered.setter
+    def delivered(self, position: int) -> None:
+        self._position = self.most = position
+
+
+def test_a_row_whose_reader_catches_up_at_that_moment_goes_on() -> None:
+    for row in (begun(make_stream()), make_reading(30)):
+        scheduler, reader = make_scheduler(), QuickReader()
+        row.sink = reader
+        scheduler.add(row)
+        choose(scheduler)
+        if isinstance(row, ReadingRow):
+            answer(row, 20, is_read=False)
+        else:
+            give(row, 20)
+        reader.delivered, reader.most = 0, row.sent
+
+        assert scheduler.settle([row]) == [row]
+        assert choose(scheduler) == [row]

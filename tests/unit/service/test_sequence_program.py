@@ -190,7 +190,7 @@ SHAPES = [
 ]
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(data=st.data(), shape=st.sampled_from(SHAPES), seed=st.integers(0, 2**32))
 def test_every_step_equals_numpy(data: st.DataObject, shape: tuple[str, bool, bool], seed: int) -> None:
     case = make_case(shape[0], reads_tokens=shape[1], feeds_back=shape[2])
@@ -217,7 +217,7 @@ def test_every_step_equals_numpy(data: st.DataObject, shape: tuple[str, bool, bo
         np.testing.assert_allclose(outcome.state[row], np.concatenate([*tensors, np.empty(0)]), atol=2e-5, rtol=1e-4)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     shape=st.sampled_from(SHAPES),
     steps=st.lists(st.integers(0, 9), min_size=1, max_size=9),

@@ -23,6 +23,30 @@ SIZE = HOST.vocabulary_size
 
 
 @st.composite
+def contents_of_vectors(draw: st.DrawFn, host: Host) -> Content:
+    """Draw a session that was fed vectors."""
+    numbers = st.floats(width=32, allow_nan=False, allow_infinity=False)
+    width, count = draw(st.integers(1, 5)), draw(st.integers(0, 8))
+    host = replace(host, vocabulary_size=0, input_width=width, is_generative=draw(st.booleans()))
+    consumed = draw(st.integers(0, 2**63 - 1 - count)) if count or not host.is_generative else 0
+    ahead = draw(st.integers(0, count))
+    return Content(
+        host=host,
+        owner="",
+        seed=draw(st.integers(0, 2**64 - 1)),
+        consumed=consumed,
+        state=draw(arrays(np.float32, host.state_size, elements=numbers)),
+        latest_consumed=consumed + ahead if ahead else 0,
+        latest=draw(arrays(np.float32, host.state_size, elements=numbers)) if ahead else None,
+        pending=tuple(draw(arrays(np.float32, count * width, elements=numbers)).tolist()),
+        generated=np.empty(0, np.float32),
+        fed=np.empty(0, np.float32),
+        ttl_s=1.0,
+        created=0.0,
+    )
+
+
+@st.composite
 def contents(draw: st.DrawFn) -> Content:
     """Draw a session that a server could have."""
     size = draw(st.integers(2, 30))
@@ -34,6 +58,8 @@ def contents(draw: st.DrawFn) -> Content:
         state_size=draw(st.integers(1, 40)),
         vocabulary_size=size,
     )
+    if draw(st.booleans()):
+        return draw(contents_of_vectors(host))
     pending = draw(st.lists(st.integers(0, 2 * size - 1), max_size=20))
     most = 2**24 if pending else 0
     generated, fed = (draw(arrays(np.float32, size, elements=st.integers(0, most), fill=st.just(0))) for _ in "gf")
@@ -246,15 +272,77 @@ def test_what_no_server_writes_is_refused_though_it_is_signed(case: str) -> None
         decode(sign(snapshot.SerializeToString()))
 
 
+VECTORS = replace(
+    EXAMPLE,
+    host=replace(HOST, vocabulary_size=0, input_width=2),
+    pending=(0.5, -1.0, 2.0, 0.25, 1.0, 1.0),
+    generated=np.empty(0, np.float32),
+    fed=np.empty(0, np.float32),
+)
+
+
+def set_vectors(*numbers: float) -> Callable[[Snapshot], object]:
+    return put(pending_vectors=np.array(numbers, "<f4").tobytes())
+
+
+def turn_into_tokens(snapshot: Snapshot) -> None:
+    set_vectors()(snapshot)
+    snapshot.pending.append(1)
+
+
+FORGED_VECTORS: dict[str, tuple[Callable[[Snapshot], object], str]] = {
+    "half a number": (lambda s: put(pending_vectors=s.pending_vectors[:-2])(s), "half a number"),
+    "half a vector": (lambda s: put(pending_vectors=s.pending_vectors[:-4])(s), "not 2 numbers wide"),
+    "NaN": (set_vectors(1.0, np.nan, *[0.0] * 4), "not finite"),
+    "infinity": (set_vectors(np.inf, *[0.0] * 5), "not finite"),
+    "tokens too": (lambda s: s.pending.append(1), "has pending tokens, not what the bundle takes"),
+    "tokens alone": (turn_into_tokens, "has pending tokens"),
+    "nothing": (lambda s: set_vectors()(s) or put(**ALONE)(s), "go on from"),
+    "a later state after the last": (put(latest_consumed=11), "position that it had not"),
+    "too many": (put(pending_vectors=bytes(4 * (MAX_PENDING + 2))), "too many pending"),
+    "a position past the end": (put(consumed=2**63 - 3, **ALONE), "position too high"),
+    "a count": (lambda s: s.fed.update({0: 1}), "outside the bundle's vocabulary"),
+}
+
+
+@pytest.mark.parametrize("case", FORGED_VECTORS)
+def test_vectors_that_no_server_writes_are_refused(case: str) -> None:
+    change, message = FORGED_VECTORS[case]
+    snapshot = read_inner(encode(VECTORS, KEYS))
+    change(snapshot)
+
+    with pytest.raises(SnapshotInvalid, match=message):
+        decode(sign(snapshot.SerializeToString()), host=VECTORS.host)
+
+
+def test_vectors_are_not_for_a_bundle_of_tokens() -> None:
+    snapshot = read_inner(DATA)
+    snapshot.pending_vectors = bytes(8)
+
+    with pytest.raises(SnapshotInvalid, match="has pending vectors, not what the bundle takes"):
+        decode(sign(snapshot.SerializeToString()))
+
+
+def test_a_session_that_is_only_read_may_have_nothing_pending() -> None:
+    host = replace(VECTORS.host, is_generative=False)
+    content = replace(VECTORS, host=host, pending=(), latest=None, latest_consumed=0)
+
+    assert facts(decode(encode(content, KEYS), host=host)) == facts(content)
+
+
 @pytest.mark.parametrize("number", [np.nan, np.inf])
 def test_a_state_that_nobody_could_read_is_not_written(number: float) -> None:
     with pytest.raises(SnapshotInvalid, match="not finite"):
         encode(replace(EXAMPLE, state=np.full(5, number, np.float32)), KEYS)
+    with pytest.raises(SnapshotInvalid, match="not finite"):
+        encode(replace(VECTORS, pending=(0.0, number)), KEYS)
 
 
 def test_more_than_fits_is_not_written() -> None:
     with pytest.raises(SnapshotInvalid, match="at most"):
         encode(replace(EXAMPLE, state=np.zeros(MAX_BYTES // 4, np.float32)), KEYS)
+    with pytest.raises(SnapshotInvalid, match="at most 2097152"):
+        encode(replace(VECTORS, pending=(0.5,) * (MAX_PENDING + 2)), KEYS)
 
 
 def test_another_owner_is_refused_and_learns_nothing() -> None:
