@@ -32,8 +32,10 @@ METHODS: dict[str, MethodDescriptor] = {
     for service in file.DESCRIPTOR.services_by_name.values()
     for method in service.methods
 }
-KINDS = ("tagger", "tagger-vectors", "classifier", "classifier-tokens", "drawer", "drawer-vector", "composer")
-KINDS += ("translator", "translator-vectors")
+KINDS = (
+    *("tagger", "tagger-vectors", "classifier", "classifier-tokens"),
+    *("drawer", "drawer-vector", "composer", "translator", "translator-vectors"),
+)
 LIMITS = {
     FieldDescriptor.TYPE_UINT32: (0, 2**32 - 1),
     FieldDescriptor.TYPE_UINT64: (0, 2**64 - 1),
@@ -70,7 +72,7 @@ def walk(message: Descriptor, path: str = "") -> Iterator[tuple[str, FieldDescri
     for field in message.fields:
         here = f"{path}{field.name}"
         nested = field.message_type
-        if nested is None or nested.GetOptions().map_entry or field.is_repeated:  # type: ignore[attr-defined]
+        if nested is None or nested.GetOptions().map_entry or field.is_repeated:
             yield here, field
         if nested is not None and not nested.GetOptions().map_entry:
             yield from walk(nested, f"{here}.")
@@ -108,7 +110,7 @@ class World:
             (True, False): "stream_unary",
             (True, True): "stream_stream",
         }
-        streams = (method.client_streaming, method.server_streaming)  # type: ignore[attr-defined]
+        streams = (method.client_streaming, method.server_streaming)
         path = f"/{method.containing_service.full_name}/{method.name}"
         stub = getattr(self.channel, kind[streams])(path, type(request).SerializeToString, lambda reply: reply)
         answer = stub(iter([request]) if streams[0] else request, timeout=60)
@@ -184,17 +186,14 @@ def lists(bound: Many, field: FieldDescriptor) -> Iterator[tuple[Any, bool]]:
     for count in sorted({0, bound.low, bound.high, bound.high + 1, 2 * bound.high + 2}):
         yield [bound.item] * count, bound.low <= count <= bound.high
     if bound.each is not None:
-        for value, is_right in (
-            numbers(bound.each, field) if isinstance(bound.each, Number) else texts(bound.each, field)
-        ):  # type: ignore[arg-type]
+        for value, is_right in probes("", bound.each, field):
             yield [value] + [bound.item] * (max(bound.low, 1) - 1), is_right
 
 
 def biases() -> Iterator[tuple[dict[str, float], bool]]:
     """Yield biases of tokens."""
-    for value, is_right in numbers(
-        Number("", low=-100, high=100), generation_pb2.Sampling.DESCRIPTOR.fields_by_name["top_p"]
-    ):
+    number: Any = generation_pb2.Sampling.DESCRIPTOR.fields_by_name["top_p"]
+    for value, is_right in numbers(Number("", low=-100, high=100), number):
         yield {"x": value}, is_right
     yield {}, True
     yield {"u": 1.0, "v": -1.0}, True
@@ -215,7 +214,7 @@ def probes(path: str, bound: Bound, field: FieldDescriptor) -> Iterator[tuple[An
             yield from texts(bound, field)
         case Number():
             yield from numbers(bound, field)
-        case Choice():
+        case Choice() if field.enum_type is not None:
             known = {value.number for value in field.enum_type.values}
             yield from ((number, number in known) for number in (-1, *known, max(known) + 1, 2**31 - 1))
         case Flag():

@@ -50,7 +50,7 @@ class Caller:
         self._metadata = (("x-tenant", tenant),)
 
     def begin(self, timeout: float | None = None, **fields: Any) -> Any:
-        request = GenerateRequest(**({"prompt": "hello", "max_tokens": LONG} | fields))
+        request = GenerateRequest(**({"prompt": "hello", "max_tokens": LONG} | fields))  # type: ignore[arg-type]
         return GenerationServiceStub(self._channel).Generate(request, timeout=timeout, metadata=self._metadata)
 
     def read(self, **fields: Any) -> str:

@@ -80,7 +80,7 @@ def test_a_text_is_the_same_however_often_its_row_makes_way(
     for (row, reader), solo in zip(begun, wanted, strict=True):
         engine.close(row)
         assert reader.text == solo.text
-        assert [each[:2] for each in reader.items] == [each[:2] for each in solo.items]  # type: ignore[index]
+        assert [each[:2] for each in reader.items] == [each[:2] for each in solo.items]
         assert reader.finish.reason == solo.finish.reason
         assert reader.finish.generated_tokens == solo.finish.generated_tokens
         if row.session:

@@ -123,7 +123,7 @@ def _condition(labelled: str, wide: str) -> dict[str, Bound]:
     }
 
 
-def _inputs(place: str, tokens: str, vectors: str, low: int, high: int, **rest: str) -> dict[str, Bound]:
+def _inputs(place: str, tokens: str, vectors: str, low: int, high: int, **rest: Any) -> dict[str, Bound]:
     said = "by default at most 65,536" if rest else "From 1 to 4,096 inputs"
     return {
         f"{place}.text": Text(said, tokens, low=low, high=high, **rest),

@@ -1,6 +1,7 @@
 """Who has a place: shares of tenants, turns, priorities, by plain numbers and for any crowd."""
 
 from collections import Counter, defaultdict
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,14 +23,14 @@ def make_places(number: int) -> Places:
     return Places(number, TURN_S, AGEING_S)
 
 
-def make_row(tenant: str = "", *, steps: int = 1000, **terms: object) -> Row:
+def make_row(tenant: str = "", *, steps: int = 1000, **terms: Any) -> Row:
     generation = Generation(np.zeros(1, np.int64), steps)
     row = Stream(generation, generation.prompt, Reader(), lane="", vocabulary_size=26, session=None, seed=0, arrived=0)
-    row.terms = Terms(tenant, **terms)  # type: ignore[arg-type]
+    row.terms = Terms(tenant, **terms)
     return row
 
 
-def queue(places: Places, count: int, tenant: str = "", *, since: float = 0.0, **terms: object) -> list[Row]:
+def queue(places: Places, count: int, tenant: str = "", *, since: float = 0.0, **terms: Any) -> list[Row]:
     rows = [make_row(tenant, **terms) for _ in range(count)]
     for row in rows:
         places.wait(row, since)
