@@ -22,6 +22,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from bench.cells import Shape, make_bundle
 from bench.flood import Plan, Report
+from bench.load import LENGTH
 from bench.percentiles import percentile
 from bench.processes import run_module
 from bench.targets import Target
@@ -75,7 +76,7 @@ def main() -> None:
 def measure_flood(server: ServerProcess, seconds: float) -> tuple[dict[str, Any], list[Target]]:
     """Offer what a server can take, then five times of it."""
     full = flood(Plan(server.address, streams=ROWS, seconds=min(seconds, 10)))
-    capacity = full.completed / min(seconds, 10)
+    capacity = full.goodput / LENGTH
     once = flood(Plan(server.address, rate=capacity, seconds=min(seconds, 20)))
     watch = Watch()
     with watching(server, watch):

@@ -154,7 +154,7 @@ class Engine:
         first = _first_state(lane.bundle, position, generation.condition)
         row = self._make_row(lane, generation, fed, sink, session, arrived)
         row.terms = terms
-        self.check_place(lane, row.steps_left)
+        self.check_place(lane, row.steps_left, tenant=terms.tenant)
         lane.admit(row, first)
         if session:
             self.registry.use(session)
@@ -194,7 +194,7 @@ class Engine:
 
         row.source = Source(source, sink, start, lane=lane.bundle.name, arrived=row.arrived)
         row.terms = row.source.terms = terms
-        self.check_place(lane, row.steps_left + row.source.steps_left)
+        self.check_place(lane, row.steps_left + row.source.steps_left, tenant=terms.tenant)
         lane.reserve()
         reader.admit(row.source)
         return row
@@ -249,29 +249,31 @@ class Engine:
         first = _first_state(lane.bundle, 0, scoring.condition)
         row = ScoreRow(scoring, sink, lane=lane.bundle.name, arrived=self._clock())
         row.terms = terms
-        self.check_place(lane, row.steps_left)
+        self.check_place(lane, row.steps_left, tenant=terms.tenant)
         lane.admit(row, first)
         return row
 
-    def check_place(self, lane: Lane, steps: int = 0, *, streams: int | None = None) -> None:
+    def check_place(self, lane: Lane, steps: int = 0, *, tenant: str = "", streams: int | None = None) -> None:
         """Refuse a call for which there is no place. Any thread may ask.
 
         Args:
             lane: where it is to run.
             steps: inputs that it is fed and outputs that it gives at most, as far as that is known.
+            tenant: whose it is.
             streams: how many run or wait there; None for those that the engine knows of.
 
         Raises:
             QueueFull, Draining
         """
         self._check_open()
-        limits, waiting = self._settings, lane.scheduler.waiting_steps
+        limits, scheduler = self._settings, lane.scheduler
         streams = lane.streams if streams is None else streams
         if streams >= limits.max_streams:
             raise QueueFull(f"all {limits.max_streams} places for streams are taken", retry_after_s=_RETRY_AFTER_S)
-        if streams >= limits.max_rows and waiting + steps > limits.max_waiting_tokens:
+        if streams >= limits.max_rows and not scheduler.may_wait(tenant, steps, limits.max_waiting_tokens):
             raise QueueFull(
-                f"{waiting} tokens wait; with {steps} more there would be more than {limits.max_waiting_tokens}",
+                f"{scheduler.waiting_steps} tokens wait; with {steps} more there would be more than"
+                f" {limits.max_waiting_tokens}",
                 retry_after_s=_RETRY_AFTER_S,
             )
 

@@ -187,7 +187,11 @@ def test_no_more_tokens_wait_than_may(alphabet: Bundle) -> None:
     with pytest.raises(QueueFull, match="200 tokens wait; with 100 more there would be more than 250"):
         begin(engine, "ab", 99)
     begin(engine, "a", 50)
-    engine.close(waiting[0])
+    other, _ = begin(engine, "ab", 99, terms=Terms("other"))  # less than half of what may wait
+    with pytest.raises(QueueFull):
+        begin(engine, "ab", 99, terms=Terms("other"))
+    for row in (other, waiting[0]):
+        engine.close(row)
     begin(engine, "ab", 99)
     engine.close(running)
     assert engine.streams == 3

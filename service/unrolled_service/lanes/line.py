@@ -5,7 +5,7 @@ had come later by the ageing time. Whoever waits longest by that count is a tena
 its numbers may be read from any.
 """
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from heapq import merge
 
@@ -23,6 +23,7 @@ class Line:
 
     def __init__(self) -> None:
         self.steps = 0
+        self._steps: Counter[str] = Counter()  # by tenant
         self._size = 0
         self._tenants: dict[str, tuple[_Queue, _Queue]] = {}  # interactive, batch; the one served last is the last
 
@@ -42,12 +43,9 @@ class Line:
         return tenant in self._tenants
 
     def of(self, tenant: str) -> tuple[int, int]:
-        """Return how many rows of a tenant wait, and their steps. Any thread may call it; the steps are its share."""
-        queues = self._tenants.get(tenant)
-        if queues is None:
-            return 0, 0
-        count = len(queues[0]) + len(queues[1])
-        return count, self.steps * count // max(self._size, 1)
+        """Return how many rows of a tenant wait, and their steps. Any thread may call it."""
+        queues = self._tenants.get(tenant, ((), ()))
+        return len(queues[0]) + len(queues[1]), self._steps[tenant]
 
     def add(self, row: Row, *, at_front: bool = False) -> None:
         """Let a row wait, behind those of its kind or before them."""
@@ -58,18 +56,17 @@ class Line:
         queue[row] = row.steps_left
         if at_front:
             queue.move_to_end(row, last=False)
-        self.steps += queue[row]
-        self._size += 1
+        self._count(row.terms.tenant, 1, queue[row])
 
     def remove(self, row: Row) -> bool:
         """Let a row wait no more; return whether it did."""
         queues = self._tenants.get(row.terms.tenant)
         if queues is None or row not in (queue := queues[row.terms.is_batch]):
             return False
-        self.steps -= queue.pop(row)
-        self._size -= 1
+        self._count(row.terms.tenant, -1, -queue.pop(row))
         if not (queues[0] or queues[1]):
             del self._tenants[row.terms.tenant]
+            del self._steps[row.terms.tenant]
         return True
 
     def in_order(self, tenant: str) -> Iterator[Row]:
@@ -83,3 +80,8 @@ class Line:
         if tenant in self._tenants:
             self._tenants[tenant] = self._tenants.pop(tenant)
         return row
+
+    def _count(self, tenant: str, rows: int, steps: int) -> None:
+        self._size += rows
+        self.steps += steps
+        self._steps[tenant] += steps

@@ -149,6 +149,18 @@ class Scheduler:
             return None
         return min(filter(None, (_seconds_left(row, now) for row in self)), default=None)
 
+    def may_wait(self, tenant: str, steps: int, limit: int) -> bool:
+        """Return whether a new stream may wait with so many steps before it.
+
+        It may while no more than the limit wait with it, or no more than its tenant's part of that if all had the same.
+        Any thread may call it.
+        """
+        line = self._places.line
+        if line.steps + steps <= limit:
+            return True
+        tenants = self._places.tenants + (tenant not in line.tenants)
+        return tenants > 1 and (line.of(tenant)[1] + steps) * tenants <= limit
+
     def wait_s(self, terms: Terms, steps: int) -> float:
         """Return about how long a new stream would wait until it has run so many steps; rather too short than too long.
 

@@ -87,7 +87,7 @@ class Claim:
         self.terms = self._make_terms(is_batch)
         lane, calls = self.engine.lanes[bundle.name], self._worker.calls
         if not preempt:
-            self.engine.check_place(lane, fed + given, streams=calls[bundle.name])
+            self.engine.check_place(lane, fed + given, tenant=self.terms.tenant, streams=calls[bundle.name])
             if left_s is not None and (wait_s := lane.scheduler.wait_s(self.terms, fed)) > left_s:
                 raise Overloaded(
                     f"the first token would come in about {wait_s:.1f} s, and the deadline is in {left_s:.1f} s",
