@@ -1,9 +1,10 @@
 """Who has a place in the batch where there are more rows than places.
 
 Tenants share the places: whoever has fewest for its weight gets the next one, and those who have most give some of
-theirs up. Among the rows of one tenant a place goes to who waits longest, and a row whose turn is over makes way for
-one that waits. Where everybody has a place none of this costs anything. Runs on the engine's thread; its numbers may be
-read from any.
+theirs up. While they do, no more places are used than are worth it: more rows would only make everybody's steps longer.
+Among the rows of one tenant a place goes to who waits longest, and a row whose turn is over makes way for one that
+waits. Where everybody has a place none of this costs anything. Runs on the engine's thread; its numbers may be read
+from any.
 """
 
 import math
@@ -26,11 +27,14 @@ class Places:
 
     Attributes:
         line: the rows that wait.
+        worth: how many rows give nearly all that any number of rows would, by what is known.
     """
 
     def __init__(self, number: int, turn_s: float, ageing_s: float) -> None:
         self.line = Line()
-        self._number = number
+        self.worth = number
+        self._number = self._open = number
+        self._shared_until = -math.inf
         self._turn_s = turn_s
         self._ageing_s = ageing_s
         self._running: dict[Row, None] = {}
@@ -72,13 +76,13 @@ class Places:
         return True
 
     def fill(self, now: float) -> list[Row]:
-        """Give free places to rows that wait; return those."""
+        """Give free places to rows that wait; return those. Comes after ``make_way``."""
         if not self.line:
             return []
         line, joining, order = self.line, list[Row](), count()
         turns = [(self._share_with_next(tenant), next(order), tenant) for tenant in self._contenders(now)]
         heapify(turns)
-        while turns and len(self._running) < self._number:
+        while turns and len(self._running) < self._open:
             _, _, tenant = heappop(turns)
             row = line.take(tenant)
             if row.turn_ends <= now:
@@ -92,10 +96,14 @@ class Places:
 
     def make_way(self, now: float) -> list[Row]:
         """Take places from rows for the sake of some that wait; return the former, which wait from now on."""
-        if not self.line or len(self._running) < self._number:
+        if not self.line:
+            self._open = self._number
+            return []
+        tenants = self._contenders(now)
+        self._open = self._count_open(tenants, now)
+        if len(self._running) < self._open:
             return []
         gained: Counter[str] = Counter()
-        tenants = self._contenders(now)
         leaving = self._level(tenants, gained) if len(self._taken.keys() | tenants) > 1 else {}
         for tenant in tenants:
             self._take_turns(tenant, gained[tenant], leaving, now)
@@ -112,6 +120,24 @@ class Places:
         budgets = {tenant: next(self.line.in_order(tenant)).terms.budget for tenant in self.line.tenants}
         return [tenant for tenant, budget in budgets.items() if not (budget and budget.seconds_left(now))]
 
+    def _count_open(self, tenants: Sequence[str], now: float) -> int:
+        """Return how many places are used: all, or as many as are worth it while tenants compete for them.
+
+        The tenant with the most rows never gets fewer than the next one, and others never fewer for its sake. A tenant
+        that comes now and then finds the batch as small as it left it, for as long as a turn.
+        """
+        wanted = Counter(self._taken)
+        for tenant in tenants:
+            wanted[tenant] += self.line.of(tenant)[0]
+        total = wanted.total()
+        if total <= self._number:
+            return self._number
+        if len(wanted) > 1:
+            (_, most), (_, next_most) = wanted.most_common(2)
+            self._shared_until = now + self._turn_s
+            return min(self._number, max(self.worth, total - most + next_most))
+        return self._open if now < self._shared_until else self._number
+
     def _share_with_next(self, tenant: str) -> float:
         """Return what a tenant would have, by its weight, with one row more."""
         return (self._taken[tenant] + 1) / next(self.line.in_order(tenant)).terms.weight
@@ -127,6 +153,7 @@ class Places:
         weights = {tenant: next(self.line.in_order(tenant)).terms.weight for tenant in wanting}
         shares = {tenant: mine[0].terms.weight for tenant, mine in rows.items()}
         leaving: dict[Row, None] = {}
+        free = self._open - len(self._running)
 
         def after(tenant: str) -> float:
             return (self._taken[tenant] + gained[tenant] + 1) / weights[tenant]
@@ -134,6 +161,9 @@ class Places:
         def before(tenant: str) -> float:
             return (len(rows[tenant]) - 1) / shares[tenant]
 
+        while free < 0:
+            leaving[rows[max(rows, key=before)].pop()] = None
+            free += 1
         while wanting:
             gainer = min(wanting, key=after)
             loser = max(rows, key=before)

@@ -19,6 +19,7 @@ _SHORTEST_STEP_S = 1e-7
 _LEARNING_RATE = 0.2
 _OVERHEAD_SHARE = 0.03
 _HURRY_S = 0.0025
+_WORTH_SHARE = 0.9
 _MESSAGES_PER_S = 3500
 _ROWS_PER_S = 10_000
 
@@ -213,6 +214,13 @@ class Scheduler:
         for known, seconds in ((self._step_s, max(run_s / steps, _SHORTEST_STEP_S)), (self._overhead_s, overhead_s)):
             before = known.get(size, seconds)
             known[size] = before + _LEARNING_RATE * (seconds - before)
+        if self._max_rows.bit_length() in self._step_s:  # before that, more rows may bring anything
+            self._places.worth = self._count_worthwhile()
+
+    def _count_worthwhile(self) -> int:
+        """Return the fewest rows that are known to give nearly as much as any number of rows."""
+        rates = {2 ** (size - 1): 2 ** (size - 1) / step_s for size, step_s in self._step_s.items()}
+        return min(rows for rows, rate in rates.items() if rate >= _WORTH_SHARE * max(rates.values()))
 
     def settle(self, told: Iterable[Row]) -> list[Row]:
         """Take the rows away from streams that are finished, starved or too far ahead of their readers; return those.

@@ -129,6 +129,39 @@ def test_a_share_is_taken_from_batch_rows_first_and_comes_back_exactly_once() ->
     assert turn(places, 0.3) == ([], [batch[0]])
 
 
+def test_where_tenants_compete_no_more_places_are_used_than_are_worth_it() -> None:
+    places = make_places(64)
+    places.worth = 16
+    queue(places, 1000, "greedy")
+    turn(places, 0.0)
+    assert shares(places) == {"greedy": 64}
+
+    (mine,) = queue(places, 1, "modest")
+    turn(places, 0.1)
+    assert shares(places) == {"greedy": 15, "modest": 1}
+    places.leave(mine)
+    turn(places, 0.2)
+    assert shares(places) == {"greedy": 16}  # it may come again
+    turn(places, 0.2 + TURN_S)
+    assert shares(places) == {"greedy": 64}
+    queue(places, 20, "modest")
+    turn(places, 3.0)
+    assert shares(places) == {"greedy": 20, "modest": 20}
+    queue(places, 100, "modest")
+    turn(places, 3.1)
+    assert shares(places) == {"greedy": 32, "modest": 32}
+
+
+def test_where_everybody_has_a_place_all_are_used() -> None:
+    places = make_places(64)
+    places.worth = 2
+    queue(places, 40, "greedy")
+    queue(places, 24, "modest")
+    turn(places, 0.0)
+    assert len(places) == 64
+    assert turn(places, 10 * TURN_S) == ([], [])
+
+
 def test_more_tenants_than_places_have_turns_too() -> None:
     places = make_places(2)
     for tenant in "abcde":

@@ -121,6 +121,20 @@ def test_a_caller_in_a_hurry_gets_short_slices() -> None:
     assert steps(scheduler, begun(make_stream(max_chunk_tokens=1))) == 10
 
 
+def test_more_rows_are_worth_it_as_long_as_they_bring_more() -> None:
+    def worth(**steps_s: float) -> int:
+        scheduler = make_scheduler(max_rows=256)
+        for rows, step_s in steps_s.items():
+            learn(scheduler, int(rows[1:]), step_s, overhead_s=0.0)
+        return scheduler._places.worth
+
+    assert worth(r1=0.001) == 256  # for all that is known
+    assert worth(r1=0.001, r256=0.256) == 1
+    assert worth(r1=0.001, r64=0.004, r256=0.016) == 64
+    assert worth(r1=0.001, r64=0.0047, r256=0.016) == 256
+    assert worth(r1=0.001, r64=0.001, r256=0.001) == 256
+
+
 def test_text_gathers_longer_where_rows_are_many() -> None:
     scheduler = make_scheduler(pause_s=0.020, credit=1000)
 
