@@ -19,6 +19,7 @@ PROGRAMS = {
 # A module imports only from those above it; from `bridge` on, it is asyncio.
 PACKAGES = (
     ("", "address settings configuration errors"),
+    ("tenants", "limits budget terms quotas"),
     ("snapshots", "keys envelope snapshot numerics"),
     (
         "graphs",
@@ -31,7 +32,7 @@ PACKAGES = (
         "delivery finish slice trail row text_row sequence_row generation stops stream scoring reading drawing source",
     ),
     ("models", "vocabulary probe beginning shape bundle_files golden assembly bundle abilities"),
-    ("lanes", "table scheduler lane text_lane sequence_lane"),
+    ("lanes", "table line places scheduler lane text_lane sequence_lane"),
     ("", "registry engine tally metrics"),
     ("telemetry", "calls logs traces access"),
     ("bridge", "outbox driver workers"),
