@@ -14,7 +14,7 @@ from rich.console import Console
 
 from unrolled_service.configuration import FILE_VARIABLE, Configuration, ConfigurationError, read_configuration
 from unrolled_service.configuration_page import tabulate, write_toml
-from unrolled_service.errors import BundleError, KeyFileError
+from unrolled_service.errors import BundleError, KeyFileError, TenantFileError
 from unrolled_service.models.bundle import Bundle
 from unrolled_service.models.trial import admit_bundle
 from unrolled_service.server import Server
@@ -23,6 +23,7 @@ from unrolled_service.telemetry.logs import start_logging
 from unrolled_service.telemetry.traces import TracesMissing
 
 _METAVARS = MappingProxyType({int: "INT", float: "FLOAT", str: "TEXT", Path: "FILE"})
+_FAULTS = (ConfigurationError, BundleError, KeyFileError, TenantFileError, TracesMissing)
 _log = logging.getLogger(__name__)
 
 
@@ -76,7 +77,7 @@ def _serve(config: Path | None, print_config: bool, **flags: Any) -> None:
         start_logging(settings.log_format, settings.log_level, sys.stderr)
         bundles = _load(settings)
         asyncio.run(_run(bundles, settings))
-    except (ConfigurationError, BundleError, KeyFileError, TracesMissing, OSError, ValueError) as error:
+    except (*_FAULTS, OSError, ValueError) as error:
         raise click.ClickException(str(error)) from None
 
 

@@ -40,6 +40,7 @@ from unrolled_service.rows.stream import Stream
 from unrolled_service.sessions.session import Session, make_seed
 from unrolled_service.settings import Settings
 from unrolled_service.snapshots.snapshot import Content
+from unrolled_service.tenants.terms import NOBODY, Terms
 
 _RETRY_AFTER_S = 1.0
 
@@ -202,7 +203,14 @@ class Engine:
         return lane.bundle
 
     def submit(
-        self, model: str, generation: Generation, sink: Sink, *, arrived: float | None = None, owner: str = ""
+        self,
+        model: str,
+        generation: Generation,
+        sink: Sink,
+        *,
+        arrived: float | None = None,
+        owner: str = "",
+        terms: Terms = NOBODY,
     ) -> Row:
         """Begin a stream; what it gives goes to the sink. ``close`` must follow, however it ends.
 
@@ -212,6 +220,7 @@ class Engine:
             sink: where the text, or the vectors, go.
             arrived: when the request came in, by the engine's clock; None for now.
             owner: the tenant who asks: its session is meant.
+            terms: on whose account.
 
         Raises:
             ModelNotFound, TaskMismatch, SessionNotFound, SessionExpired, SessionBusy, ModelMismatch,
@@ -226,13 +235,22 @@ class Engine:
             raise InvalidField(field, "must not be empty at position 0: there is nothing to continue")
         first = _first_state(lane.bundle, position, generation.condition)
         row = self._make_row(lane, generation, fed, sink, session, arrived)
+        row.terms = terms
+        self.check_place(lane, row.steps_left, tenant=terms.tenant)
         lane.admit(row, first)
         if session:
             self.registry.use(session)
         return row
 
     def submit_transduction(
-        self, model: str, source: Inputs, generation: Generation, sink: Sink, *, arrived: float | None = None
+        self,
+        model: str,
+        source: Inputs,
+        generation: Generation,
+        sink: Sink,
+        *,
+        arrived: float | None = None,
+        terms: Terms = NOBODY,
     ) -> Row:
         """Begin a transduction; its target goes to the sink. ``close`` must follow, however it ends.
 
@@ -242,6 +260,7 @@ class Engine:
             generation: how the decoder goes on from the context; without prompt, session and condition.
             sink: where the target goes.
             arrived: when the request came in, by the engine's clock; None for now.
+            terms: on whose account.
 
         Raises:
             ModelNotFound, TaskMismatch, QueueFull, Draining: nothing was done.
@@ -256,12 +275,21 @@ class Engine:
                 lane.begin(row, encoder.bridge(context))
 
         row.source = Source(source, sink, start, lane=lane.key, arrived=row.arrived)
+        row.terms = row.source.terms = terms
+        self.check_place(lane, row.steps_left + row.source.steps_left, tenant=terms.tenant)
         lane.reserve()
         reader.admit(row.source)
         return row
 
     def submit_reading(
-        self, model: str, reading: Reading, sink: Sink, *, arrived: float | None = None, owner: str = ""
+        self,
+        model: str,
+        reading: Reading,
+        sink: Sink,
+        *,
+        arrived: float | None = None,
+        owner: str = "",
+        terms: Terms = NOBODY,
     ) -> ReadingRow:
         """Begin a reading; its answers go to the sink. ``feed`` and ``end`` follow, and ``close``, however it ends.
 
@@ -275,6 +303,7 @@ class Engine:
         lane, session = self._open(model, reading.session_id, reading.expected_position, method, owner)
         arrived = self._clock() if arrived is None else arrived
         row = ReadingRow(reading, sink, lane=lane.key, session=session, arrived=arrived)
+        row.terms = terms
         lane.admit(row)
         if session:
             self.registry.use(session)
@@ -295,7 +324,7 @@ class Engine:
         if row.is_finished and isinstance(lane, SequenceLane):
             lane.end(row)
 
-    def submit_scoring(self, model: str, scoring: Scoring, sink: Sink) -> ScoreRow:
+    def submit_scoring(self, model: str, scoring: Scoring, sink: Sink, *, terms: Terms = NOBODY) -> ScoreRow:
         """Begin a scoring; its result goes to the sink. ``close`` must follow, however it ends.
 
         Raises:
@@ -304,8 +333,40 @@ class Engine:
         lane, _ = self._open(model, None, None, abilities.SCORE)
         first = _first_state(lane.bundle, 0, scoring.condition)
         row = ScoreRow(scoring, sink, lane=lane.key, arrived=self._clock())
+        row.terms = terms
+        self.check_place(lane, row.steps_left, tenant=terms.tenant)
         lane.admit(row, first)
         return row
+
+    def check_place(self, lane: Lane, steps: int = 0, *, tenant: str = "", streams: int | None = None) -> None:
+        """Refuse a call for which there is no place. Any thread may ask.
+
+        Args:
+            lane: where it is to run.
+            steps: inputs that it is fed and outputs that it gives at most, as far as that is known.
+            tenant: whose it is.
+            streams: how many run or wait there; None for those that the engine knows of.
+
+        Raises:
+            QueueFull, Draining
+        """
+        self._check_open()
+        limits, scheduler = self._settings, lane.scheduler
+        streams = lane.streams if streams is None else streams
+        if streams >= limits.max_streams:
+            raise QueueFull(f"all {limits.max_streams} places for streams are taken", retry_after_s=_RETRY_AFTER_S)
+        if streams >= limits.max_rows and not scheduler.may_wait(tenant, steps, limits.max_waiting_tokens):
+            raise QueueFull(
+                f"{scheduler.waiting_steps} tokens wait; with {steps} more there would be more than"
+                f" {limits.max_waiting_tokens}",
+                retry_after_s=_RETRY_AFTER_S,
+            )
+
+    def seconds_to_wake(self) -> float | None:
+        """Return the seconds until there is something to do if nothing happens before, or None."""
+        now = self._clock()
+        waits_s = [self.registry.seconds_to_expiry(), *(lane.scheduler.seconds_to_rouse(now) for lane in self._turns)]
+        return min((wait_s for wait_s in waits_s if wait_s is not None), default=None)
 
     def close(self, row: Row) -> None:
         """End a row, finished or not; its session is left at the last delivered position."""
@@ -437,7 +498,7 @@ class Engine:
         if session:
             _check_session(session, lane)
         check_position(session.position if session else 0, expected_position)
-        self._check_place(lane)
+        self.check_place(lane)
         return lane, session
 
     def _make_row(
@@ -476,12 +537,6 @@ class Engine:
             arrived=arrived,
             source_inputs=source_inputs,
         )
-
-    def _check_place(self, lane: Lane) -> None:
-        if lane.streams >= self._settings.max_streams:
-            raise QueueFull(
-                f"all {self._settings.max_streams} places for streams are taken", retry_after_s=_RETRY_AFTER_S
-            )
 
     def _check_open(self) -> None:
         if self.is_draining:

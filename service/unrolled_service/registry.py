@@ -6,7 +6,7 @@ gone is known to have expired or to have been evicted. Runs on the engine's thre
 
 import math
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -64,6 +64,7 @@ class Registry:
         self._clock = clock
         self._origin = origin
         self._table = SessionTable()
+        self._owned: Counter[str] = Counter()
         self._idle: dict[str, OrderedDict[Session, float]] = {}
 
     def __len__(self) -> int:
@@ -89,6 +90,10 @@ class Registry:
             self._table.remove(session, SessionEvicted)
             self._forget(session)
         return len(idle)
+
+    def owned_by(self, owner: str) -> int:
+        """Return how many sessions a tenant has here. Any thread may call it."""
+        return self._owned[owner]
 
     def create(self, lane: Lane, *, seed: int | None, ttl_s: float | None, owner: str = "") -> Session:
         """Make a session at the zero state.
@@ -184,7 +189,12 @@ class Registry:
         )
 
     def put_in(
-        self, content: Content, *, seed: int | None = None, ttl_s: float | None = None, session_id: str | None = None
+        self,
+        content: Content,
+        *,
+        seed: int | None = None,
+        ttl_s: float | None = None,
+        session_id: str | None = None,
     ) -> Session:
         """Make a session of what ``take_out`` gave, here or elsewhere.
 
@@ -312,6 +322,7 @@ class Registry:
         )
         session.use(now)
         lane.sessions += 1
+        self._owned[owner] += 1
         self._table.add(session)
         self._idle[session.lane][session] = now
         return session
@@ -349,6 +360,9 @@ class Registry:
         lane = self._lanes[session.lane]
         lane.residency.release(session)
         lane.sessions -= 1
+        self._owned[session.owner] -= 1
+        if not self._owned[session.owner]:
+            del self._owned[session.owner]
         self._idle[session.lane].pop(session, None)
 
 

@@ -8,6 +8,7 @@ rest end with DRAINING, the ports close, the thread stops.
 import asyncio
 import gc
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 
@@ -48,6 +49,7 @@ from unrolled_service.storage.custody import Custody
 from unrolled_service.storage.redis_store import RedisStore
 from unrolled_service.telemetry.access import Access
 from unrolled_service.telemetry.traces import Traces
+from unrolled_service.tenants.quotas import Quotas
 
 _SERVICES = [
     file.DESCRIPTOR.services_by_name[name].full_name
@@ -116,6 +118,7 @@ class Server:
         Raises:
             OSError: an address cannot be listened on.
             KeyFileError: a file of keys, tokens or certificates cannot be used.
+            TenantFileError: the file of tenants cannot be used.
             TracesMissing: traces are asked for, and what sends them is not installed.
         """
         sys.setswitchinterval(_SWITCH_INTERVAL_S)  # the engine needs the GIL back soon after a run
@@ -223,10 +226,11 @@ class Server:
         server = grpc.aio.server(options=_OPTIONS)
         guard = self._guard = Guard(server, self._metrics, self._access, self._authentication)
         workers, custody, settings = self._workers, self._custody, self._settings
-        claims = Claims(workers, custody, self._metrics, settings)
+        quotas = Quotas(settings, threading.Lock)
+        claims = Claims(workers, custody, self._metrics, quotas, settings)
         add_GenerationServiceServicer_to_server(GenerationService(claims, settings), guard)
         add_SequenceServiceServicer_to_server(SequenceService(claims, settings), guard)
-        add_SessionServiceServicer_to_server(SessionService(workers, custody, self._metrics, settings), guard)
+        add_SessionServiceServicer_to_server(SessionService(workers, custody, self._metrics, quotas, settings), guard)
         add_ModelServiceServicer_to_server(ModelService(workers), guard)
         self._add_company(guard, _SERVICES)
         return server

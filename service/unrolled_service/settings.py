@@ -77,6 +77,9 @@ class Settings(BaseSettings):
     max_sessions: int = Field(4096, ge=1, le=10_000_000, description="sessions a bundle holds")
     slots: int = Field(4096, ge=1, le=1_000_000, description="sessions of a bundle that are kept ready in state memory")
     max_streams: int = Field(1024, ge=1, le=100_000, description="streams a bundle holds, running, waiting or resting")
+    max_waiting_tokens: int = Field(
+        10_000_000, ge=1, le=2**53, description="tokens, fed and given, that the waiting streams of a bundle stand for"
+    )
     max_rows: int = Field(256, ge=1, le=4096, description="streams that run in one slice")
     max_steps: int = Field(64, ge=1, le=1024, description="steps of one slice at most")
     slice_ms: float = Field(
@@ -87,6 +90,10 @@ class Settings(BaseSettings):
         ge=0,
         le=1000,
         description="how long text gathers for a message; 0.3 ms a row where that is more",
+    )
+    turn_s: float = Field(2.0, gt=0, le=3600, description="how long a stream keeps its row while others wait for one")
+    ageing_s: float = Field(
+        10.0, ge=0, le=86_400, description="how long interactive streams go before one of batch priority"
     )
     max_tokens: int = Field(65_536, ge=1, le=2**31 - 1, description="highest max_tokens of a request")
     max_prompt_tokens: int = Field(65_536, ge=1, le=1_000_000, description="longest prompt of a request")
@@ -117,6 +124,19 @@ class Settings(BaseSettings):
     )
     store_lease_s: float = Field(
         5.0, gt=0, le=3600, description="how long other servers wait for one that went away in the middle of a stream"
+    )
+    tenant_streams: int | None = Field(
+        None, ge=1, le=1_000_000, description="calls that a tenant has running or waiting"
+    )
+    tenant_sessions: int | None = Field(None, ge=1, le=10_000_000, description="sessions that a tenant has")
+    tenant_tokens_per_s: float | None = Field(
+        None, gt=0, le=10**12, description="tokens, fed and given, that a tenant has a second"
+    )
+    tenant_burst_s: float = Field(
+        2.0, gt=0, le=86_400, description="for how many seconds' tokens a tenant that was quiet need not wait"
+    )
+    tenants: Path | None = Field(
+        None, description="file of what single tenants may have instead; read again when it changes"
     )
     stall_timeout_s: float = Field(60.0, gt=0, le=86_400, description="how long a message waits for its reader")
     drain_grace_s: float = Field(30.0, ge=0, le=86_400, description="how long running streams may go on at SIGTERM")
@@ -199,11 +219,12 @@ GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             *("bundle", "bundles_folder", "precision", "max_bundle_mib"),
             *("allow_operators", "trial_cpu_s", "trial_memory_mib"),
         ),
-        "Engine": ("engine_threads", "max_rows", "max_steps", "slice_ms", "pause_ms"),
+        "Engine": ("engine_threads", "max_rows", "max_steps", "slice_ms", "pause_ms", "turn_s", "ageing_s"),
         "Limits": (
-            *("max_streams", "max_tokens", "max_prompt_tokens", "credit"),
+            *("max_streams", "max_waiting_tokens", "max_tokens", "max_prompt_tokens", "credit"),
             *("stall_timeout_s", "drain_grace_s"),
         ),
+        "Tenants": ("tenant_streams", "tenant_sessions", "tenant_tokens_per_s", "tenant_burst_s", "tenants"),
         "Sessions": (
             *("max_sessions", "slots", "session_memory_mib", "rewind_tokens"),
             *("session_ttl_s", "max_session_ttl_s", "max_session_age_s", "evict_after_s"),

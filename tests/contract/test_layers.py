@@ -19,6 +19,7 @@ PROGRAMS = {
 # A module imports only from those above it; from `bridge` on, it is asyncio.
 PACKAGES = (
     ("", "address settings configuration errors"),
+    ("tenants", "allowance budget terms quotas"),
     ("snapshots", "keys envelope snapshot numerics"),
     (
         "graphs",
@@ -35,7 +36,7 @@ PACKAGES = (
         "vocabulary probe beginning shape limits operators inspection bundle_files contents golden assembly bundle"
         " trial abilities",
     ),
-    ("lanes", "table scheduler lane text_lane sequence_lane"),
+    ("lanes", "table line places scheduler lane text_lane sequence_lane"),
     ("", "registry engine tally metrics"),
     ("telemetry", "calls logs traces access"),
     ("bridge", "outbox driver workers catalog"),

@@ -114,7 +114,7 @@ class Driver:
             if done is None:
                 self._tell(is_idle=True)
                 if not news:
-                    self._wake.wait(self._engine.registry.seconds_to_expiry())
+                    self._wake.wait(self._engine.seconds_to_wake())
                     self._engine.registry.expire()
 
     def _tell(self, *, is_idle: bool = False) -> None:

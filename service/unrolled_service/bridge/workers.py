@@ -5,8 +5,9 @@ session goes to the worker with the fewest rows. Runs on the event loop.
 """
 
 import heapq
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count, islice
 
 from unrolled_service.bridge.driver import Driver
@@ -22,10 +23,16 @@ MAX_WORKERS = len(_MARKS)
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """An engine and the driver that runs it."""
+    """An engine and the driver that runs it.
+
+    Attributes:
+        calls: how many calls there are by the key of their lane; the engine may be about to hear of some. To be read
+            and changed on the event loop.
+    """
 
     engine: Engine
     driver: Driver
+    calls: Counter[str] = field(default_factory=Counter)
 
 
 class Workers:
@@ -43,6 +50,7 @@ class Workers:
             update={
                 "max_sessions": -(-settings.max_sessions // number),
                 "max_streams": -(-settings.max_streams // number),
+                "max_waiting_tokens": -(-settings.max_waiting_tokens // number),
             }
         )
         engines = [Engine(bundles, share, mark=mark, serials=serials) for mark in _MARKS[:number]]
@@ -60,6 +68,10 @@ class Workers:
     def make_lanes(self, bundle: Bundle) -> list[Lanes]:
         """Make what each worker needs to serve a bundle. Any thread may call it."""
         return [make_lanes(bundle, self._share) for _ in self]
+
+    def owned_by(self, owner: str) -> int:
+        """Return how many sessions a tenant has."""
+        return sum(worker.engine.registry.owned_by(owner) for worker in self)
 
     def of_session(self, session_id: str) -> Worker:
         """Return the worker of a session; some worker, which does not know it, if there is no such session."""

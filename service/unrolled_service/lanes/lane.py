@@ -51,6 +51,8 @@ class Lane(ABC):
             slice_s=settings.slice_ms / 1000,
             pause_s=settings.pause_ms / 1000,
             credit=settings.credit,
+            turn_s=settings.turn_s,
+            ageing_s=settings.ageing_s,
         )
         self.sessions = 0
         self.streams = 0
