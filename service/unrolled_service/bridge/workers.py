@@ -1,7 +1,7 @@
 """Engines side by side, each on its own thread: for hosts with more cores than one engine can use.
 
 A session stays on the worker that made it; the last character of its id says which. A call without a
-session goes to the worker with the fewest rows. Runs on the event loop.
+session goes to the worker with the fewest calls. Runs on the event loop.
 """
 
 import heapq
@@ -79,8 +79,8 @@ class Workers:
         return self._workers[place if 0 <= place < len(self._workers) else 0]
 
     def for_stream(self) -> Worker:
-        """Return the worker with the fewest rows."""
-        return min(self._workers, key=lambda worker: worker.engine.streams)
+        """Return the worker with the fewest calls; its engine need not have heard of them yet."""
+        return min(self._workers, key=lambda worker: worker.calls.total())
 
     def for_session(self) -> Worker:
         """Return the worker with the fewest sessions."""
