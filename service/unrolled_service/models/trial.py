@@ -9,7 +9,7 @@ import json
 import os
 import resource
 import signal
-import subprocess
+import subprocess  # for one command without a shell  # nosec B404
 import sys
 import time
 from dataclasses import asdict
@@ -68,7 +68,7 @@ def try_bundle(contents: Contents, precision: Precision, limits: Limits) -> None
     command = [sys.executable, "-P", "-m", __name__]
     environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     environment["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, sys.path))
-    with subprocess.Popen(  # noqa: S603 - this interpreter and this module
+    with subprocess.Popen(  # noqa: S603  # this interpreter and this module  # nosec B603
         command,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
