@@ -16,7 +16,7 @@ RUN pip wheel --no-deps --no-build-isolation --wheel-dir dist . \
 
 FROM python:3.11.13-slim-bookworm
 COPY --from=build /opt/unrolled /opt/unrolled
-ENV PATH=/opt/unrolled/bin:$PATH PYTHONDONTWRITEBYTECODE=1
+ENV PATH=/opt/unrolled/bin:$PATH PYTHONDONTWRITEBYTECODE=1 MALLOC_ARENA_MAX=2
 USER 10001:10001
 EXPOSE 50051 9464
 STOPSIGNAL SIGTERM

@@ -8,6 +8,8 @@ import socket
 import struct
 import time
 from collections import deque
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Protocol
 
 from bench.http2 import (
@@ -49,9 +51,11 @@ class Connection:
 
     Args:
         target: ``host:port``.
+        metadata: of every call.
     """
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, metadata: Mapping[str, str] = MappingProxyType({})) -> None:
+        self._metadata = metadata
         host, _, port = target.rpartition(":")
         self._target = target
         self._socket = socket.create_connection((host, int(port)), _CONNECT_LIMIT_S)
@@ -83,7 +87,7 @@ class Connection:
     def call(self, path: str, message: bytes, receiver: Receiver) -> None:
         """Begin a call with its one request; it leaves with the next ``flush``."""
         if path not in self._headers:
-            self._headers[path] = write_headers(self._target, path)
+            self._headers[path] = write_headers(self._target, path, self._metadata)
         stream, self._next_stream = self._next_stream, self._next_stream + 2
         self._calls[stream] = receiver, MessageReader()
         self._unsent += write_frame(FrameType.HEADERS, END_HEADERS, stream, self._headers[path])

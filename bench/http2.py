@@ -5,8 +5,9 @@ is seen from its last message.
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from enum import IntEnum
+from types import MappingProxyType
 from typing import NamedTuple
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -31,6 +32,7 @@ class FrameType(IntEnum):
     PING = 6
     GOAWAY = 7
     WINDOW_UPDATE = 8
+    CONTINUATION = 9
 
 
 class ProtocolError(Exception):
@@ -118,7 +120,7 @@ def write_window(size: int) -> bytes:
     return write_frame(FrameType.WINDOW_UPDATE, 0, 0, struct.pack(">I", size))
 
 
-def write_headers(authority: str, path: str) -> bytes:
+def write_headers(authority: str, path: str, metadata: Mapping[str, str] = MappingProxyType({})) -> bytes:
     """Return the header block of a gRPC call: names of the static table, literals without indexing or Huffman."""
     return b"".join(
         (
@@ -127,6 +129,7 @@ def write_headers(authority: str, path: str) -> bytes:
             b"\x04" + _literal(path),
             b"\x0f\x10" + _literal("application/grpc"),  # content-type
             b"\x00" + _literal("te") + _literal("trailers"),
+            *(b"\x00" + _literal(name) + _literal(value) for name, value in metadata.items()),
         )
     )
 

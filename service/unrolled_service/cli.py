@@ -14,14 +14,16 @@ from rich.console import Console
 
 from unrolled_service.configuration import FILE_VARIABLE, Configuration, ConfigurationError, read_configuration
 from unrolled_service.configuration_page import tabulate, write_toml
-from unrolled_service.errors import BundleError, KeyFileError
-from unrolled_service.models.bundle import Bundle, load_bundle
+from unrolled_service.errors import BundleError, KeyFileError, TenantFileError
+from unrolled_service.models.bundle import Bundle
+from unrolled_service.models.trial import admit_bundle
 from unrolled_service.server import Server
 from unrolled_service.settings import GROUPS, Settings
 from unrolled_service.telemetry.logs import start_logging
 from unrolled_service.telemetry.traces import TracesMissing
 
 _METAVARS = MappingProxyType({int: "INT", float: "FLOAT", str: "TEXT", Path: "FILE"})
+_FAULTS = (ConfigurationError, BundleError, KeyFileError, TenantFileError, TracesMissing)
 _log = logging.getLogger(__name__)
 
 
@@ -75,7 +77,7 @@ def _serve(config: Path | None, print_config: bool, **flags: Any) -> None:
         start_logging(settings.log_format, settings.log_level, sys.stderr)
         bundles = _load(settings)
         asyncio.run(_run(bundles, settings))
-    except (ConfigurationError, BundleError, KeyFileError, TracesMissing, OSError, ValueError) as error:
+    except (*_FAULTS, OSError, ValueError) as error:
         raise click.ClickException(str(error)) from None
 
 
@@ -113,7 +115,7 @@ def _print(configuration: Configuration) -> None:
 def _load(settings: Settings) -> list[Bundle]:
     bundles: dict[str, Bundle] = {}
     for folder in settings.bundle:
-        bundle = load_bundle(folder, settings.precision)
+        bundle = admit_bundle(folder, settings)
         if bundle.name in bundles:
             raise BundleError(f"{folder}: a bundle named {bundle.name!r} was given before")
         bundles[bundle.name] = bundle
@@ -129,8 +131,13 @@ async def _run(bundles: list[Bundle], settings: Settings) -> None:
     server = Server(bundles, settings)
     await server.start()
     names = ", ".join(bundle.name for bundle in bundles)
+    if server.admin_address:
+        click.echo(f"unrolled: admin services on {server.admin_address}")
     click.echo(f"unrolled: serving {names} on {server.address}, metrics on {server.metrics_url}")
-    await signals.get()
+    impulses = [asyncio.ensure_future(each) for each in (signals.get(), server.drain_wanted.wait())]
+    await asyncio.wait(impulses, return_when=asyncio.FIRST_COMPLETED)
+    for each in impulses:
+        each.cancel()
     _log.info("draining")
     drain = asyncio.ensure_future(server.drain())
     impatient = asyncio.ensure_future(signals.get())

@@ -4,7 +4,8 @@ Everything up to here runs on one thread, in a plain loop: no asyncio, no gRPC, 
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from itertools import count
 
 import numpy as np
@@ -39,12 +40,36 @@ from unrolled_service.rows.stream import Stream
 from unrolled_service.sessions.session import Session, make_seed
 from unrolled_service.settings import Settings
 from unrolled_service.snapshots.snapshot import Content
+from unrolled_service.tenants.terms import NOBODY, Terms
 
 _RETRY_AFTER_S = 1.0
 
 
 class SliceFailed(Exception):
-    """A slice broke off; the argument is the name of the model, the cause says why."""
+    """A slice broke off; the argument is the key of the lane, the cause says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lanes:
+    """What an engine needs to serve one bundle; made on any thread.
+
+    Attributes:
+        cell: of its cell.
+        encoder: of its encoder, if it has one.
+    """
+
+    cell: Lane
+    encoder: SequenceLane | None
+
+
+def make_lanes(bundle: Bundle, settings: Settings) -> Lanes:
+    """Make room for a bundle's sessions and rows."""
+    cell = (
+        TextLane(bundle, bundle.program, settings)
+        if isinstance(bundle.program, Program)
+        else SequenceLane(bundle, bundle.program, settings)
+    )
+    return Lanes(cell, SequenceLane(bundle, bundle.encoder.program, settings) if bundle.encoder else None)
 
 
 class Engine:
@@ -58,7 +83,8 @@ class Engine:
         serials: numbers sessions in the order of creation, across engines.
 
     Attributes:
-        lanes: by the names of their bundles.
+        lanes: of what is served, by the names of the bundles; another mapping after every change.
+        every_lane: these, and those that are kept for the sessions and streams on them, by key; likewise.
         registry: the sessions.
         is_draining: new work is refused.
     """
@@ -72,22 +98,61 @@ class Engine:
         mark: str = "0",
         serials: Iterator[int] | None = None,
     ) -> None:
-        self.lanes = {bundle.name: _make_lane(bundle, settings) for bundle in bundles}
-        self._encoders = {
-            name: SequenceLane(lane.bundle, lane.bundle.encoder.program, settings)
-            for name, lane in self.lanes.items()
-            if lane.bundle.encoder is not None
-        }
-        self.registry = Registry(self.lanes, settings, clock, Origin(mark, count(1) if serials is None else serials))
+        self.lanes: Mapping[str, Lane] = {}
+        self.every_lane: Mapping[str, Lane] = {}
+        self._encoders: dict[str, SequenceLane] = {}
+        self.registry = Registry(settings, clock, Origin(mark, count(1) if serials is None else serials))
         self.is_draining = False
         self._settings = settings
         self._clock = clock
-        self._turns: list[Lane] = [*self.lanes.values(), *self._encoders.values()]
+        self._turns: list[Lane] = []
+        for bundle in bundles:
+            self.add(make_lanes(bundle, settings))
 
     @property
     def streams(self) -> int:
         """Calls that were submitted and not closed."""
-        return sum(lane.streams for lane in self.lanes.values())
+        return sum(lane.streams for lane in self.every_lane.values())
+
+    def add(self, made: "Lanes") -> None:
+        """Serve one more bundle. The one that had its name is kept for the sessions and streams that it has."""
+        lane = made.cell
+        if lane.key in self.every_lane:  # of old, and asked for again
+            lane = self.every_lane[lane.key]
+            lane.is_leaving = False
+        else:
+            self.registry.add_lane(lane)
+            self._turns.append(lane)
+            if made.encoder is not None:
+                self._encoders[lane.key] = made.encoder
+                self._turns.append(made.encoder)
+        self.every_lane = {**self.every_lane, lane.key: lane}
+        self.lanes = {**self.lanes, lane.bundle.name: lane}
+
+    def leave(self, key: str) -> int:
+        """Take no new rows of a bundle, and end its idle sessions; return how many. ``sweep`` ends the others."""
+        lane = self.every_lane.get(key)
+        if lane is None:
+            return 0
+        lane.is_leaving = True
+        self.lanes = {name: each for name, each in self.lanes.items() if each is not lane}
+        return self.registry.give_up(lane)
+
+    def sweep(self) -> int:
+        """Drop the lanes that are served no more and have nothing left; return how many sessions were given up."""
+        given_up = 0
+        for lane in [lane for lane in self.every_lane.values() if self.lanes.get(lane.bundle.name) is not lane]:
+            if lane.is_leaving:
+                given_up += self.registry.give_up(lane)
+            if not (lane.streams or lane.sessions):
+                self._drop(lane)
+        return given_up
+
+    def _drop(self, lane: Lane) -> None:
+        gone = {lane, self._encoders.pop(lane.key, lane)}
+        self._turns = [each for each in self._turns if each not in gone]
+        self.every_lane = {key: each for key, each in self.every_lane.items() if each is not lane}
+        self.registry.drop_lane(lane)
 
     def slice(self, before_run: Callable[[], None] = lambda: None) -> Slice | None:
         """Advance the next lane that has a row to run; return None if none has.
@@ -102,28 +167,50 @@ class Engine:
             try:
                 done = lane.slice(self._clock(), before_run)
             except Exception as error:
-                raise SliceFailed(lane.bundle.name) from error
+                raise SliceFailed(lane.key) from error
             if done:
                 self._turns = self._turns[i + 1 :] + self._turns[: i + 1]
                 return done
         return None
 
     def lane(self, model: str) -> Lane:
-        """Return the lane of a bundle; of the only one if ``model`` is empty.
+        """Return the lane of a bundle, by name or by key; of the only one if ``model`` is empty.
 
         Raises:
             ModelNotFound: there is none of that name, or the empty name is ambiguous.
         """
-        if model in self.lanes:
-            return self.lanes[model]
+        lanes, every_lane = self.lanes, self.every_lane
+        found = lanes.get(model) or every_lane.get(model)
+        if found is not None:
+            _check_stays(found)
+            return found
+        if not lanes:
+            raise ModelNotFound("no model is served")
         if model:
-            raise ModelNotFound(f"no model {model!r} is served; there are: {', '.join(self.lanes)}")
-        if len(self.lanes) > 1:
-            raise ModelNotFound(f"several models are served, name one of: {', '.join(self.lanes)}")
-        return next(iter(self.lanes.values()))
+            raise ModelNotFound(f"no model {model.partition('@')[0]!r} is served; there are: {', '.join(lanes)}")
+        if len(lanes) > 1:
+            raise ModelNotFound(f"several models are served, name one of: {', '.join(lanes)}")
+        return next(iter(lanes.values()))
+
+    def bundle_of(self, session_id: str, model: str, *, owner: str = "") -> Bundle:
+        """Return the bundle of a call on a session of an owner: the session's, unless the call names another one.
+
+        Raises:
+            SessionNotFound, SessionExpired, SessionEvicted, ModelNotFound
+        """
+        session = self.session(session_id, owner=owner)
+        lane = self.registry.lane_of(session) if model in ("", session.model) else self.lane(model)
+        return lane.bundle
 
     def submit(
-        self, model: str, generation: Generation, sink: Sink, *, arrived: float | None = None, owner: str = ""
+        self,
+        model: str,
+        generation: Generation,
+        sink: Sink,
+        *,
+        arrived: float | None = None,
+        owner: str = "",
+        terms: Terms = NOBODY,
     ) -> Row:
         """Begin a stream; what it gives goes to the sink. ``close`` must follow, however it ends.
 
@@ -133,6 +220,7 @@ class Engine:
             sink: where the text, or the vectors, go.
             arrived: when the request came in, by the engine's clock; None for now.
             owner: the tenant who asks: its session is meant.
+            terms: on whose account.
 
         Raises:
             ModelNotFound, TaskMismatch, SessionNotFound, SessionExpired, SessionBusy, ModelMismatch,
@@ -147,13 +235,22 @@ class Engine:
             raise InvalidField(field, "must not be empty at position 0: there is nothing to continue")
         first = _first_state(lane.bundle, position, generation.condition)
         row = self._make_row(lane, generation, fed, sink, session, arrived)
+        row.terms = terms
+        self.check_place(lane, row.steps_left, tenant=terms.tenant)
         lane.admit(row, first)
         if session:
             self.registry.use(session)
         return row
 
     def submit_transduction(
-        self, model: str, source: Inputs, generation: Generation, sink: Sink, *, arrived: float | None = None
+        self,
+        model: str,
+        source: Inputs,
+        generation: Generation,
+        sink: Sink,
+        *,
+        arrived: float | None = None,
+        terms: Terms = NOBODY,
     ) -> Row:
         """Begin a transduction; its target goes to the sink. ``close`` must follow, however it ends.
 
@@ -163,12 +260,13 @@ class Engine:
             generation: how the decoder goes on from the context; without prompt, session and condition.
             sink: where the target goes.
             arrived: when the request came in, by the engine's clock; None for now.
+            terms: on whose account.
 
         Raises:
             ModelNotFound, TaskMismatch, QueueFull, Draining: nothing was done.
         """
         lane, _ = self._open(model, None, None, abilities.TRANSDUCE)
-        encoder, reader = lane.bundle.encoder, self._encoders[lane.bundle.name]
+        encoder, reader = lane.bundle.encoder, self._encoders[lane.key]
         fed = _behind_start(lane.bundle, 0, generation.prompt)
         row = self._make_row(lane, generation, fed, sink, None, arrived, source_inputs=len(source))
 
@@ -176,13 +274,22 @@ class Engine:
             if encoder is not None and not row.is_closed:
                 lane.begin(row, encoder.bridge(context))
 
-        row.source = Source(source, sink, start, lane=lane.bundle.name, arrived=row.arrived)
+        row.source = Source(source, sink, start, lane=lane.key, arrived=row.arrived)
+        row.terms = row.source.terms = terms
+        self.check_place(lane, row.steps_left + row.source.steps_left, tenant=terms.tenant)
         lane.reserve()
         reader.admit(row.source)
         return row
 
     def submit_reading(
-        self, model: str, reading: Reading, sink: Sink, *, arrived: float | None = None, owner: str = ""
+        self,
+        model: str,
+        reading: Reading,
+        sink: Sink,
+        *,
+        arrived: float | None = None,
+        owner: str = "",
+        terms: Terms = NOBODY,
     ) -> ReadingRow:
         """Begin a reading; its answers go to the sink. ``feed`` and ``end`` follow, and ``close``, however it ends.
 
@@ -195,7 +302,8 @@ class Engine:
         method = abilities.STEP if reading.is_stepwise else abilities.CLASSIFY
         lane, session = self._open(model, reading.session_id, reading.expected_position, method, owner)
         arrived = self._clock() if arrived is None else arrived
-        row = ReadingRow(reading, sink, lane=lane.bundle.name, session=session, arrived=arrived)
+        row = ReadingRow(reading, sink, lane=lane.key, session=session, arrived=arrived)
+        row.terms = terms
         lane.admit(row)
         if session:
             self.registry.use(session)
@@ -205,18 +313,18 @@ class Engine:
         """Give a reading further inputs; nothing happens if it is closed."""
         if not row.is_closed:
             row.feed(inputs)
-            self.lanes[row.lane].scheduler.feed(row)
+            self.every_lane[row.lane].scheduler.feed(row)
 
     def end(self, row: ReadingRow) -> None:
         """Tell a reading that no more inputs come; nothing happens if it is closed."""
         if row.is_closed:
             return
         row.end()
-        lane = self.lanes[row.lane]
+        lane = self.every_lane[row.lane]
         if row.is_finished and isinstance(lane, SequenceLane):
             lane.end(row)
 
-    def submit_scoring(self, model: str, scoring: Scoring, sink: Sink) -> ScoreRow:
+    def submit_scoring(self, model: str, scoring: Scoring, sink: Sink, *, terms: Terms = NOBODY) -> ScoreRow:
         """Begin a scoring; its result goes to the sink. ``close`` must follow, however it ends.
 
         Raises:
@@ -224,24 +332,56 @@ class Engine:
         """
         lane, _ = self._open(model, None, None, abilities.SCORE)
         first = _first_state(lane.bundle, 0, scoring.condition)
-        row = ScoreRow(scoring, sink, lane=lane.bundle.name, arrived=self._clock())
+        row = ScoreRow(scoring, sink, lane=lane.key, arrived=self._clock())
+        row.terms = terms
+        self.check_place(lane, row.steps_left, tenant=terms.tenant)
         lane.admit(row, first)
         return row
+
+    def check_place(self, lane: Lane, steps: int = 0, *, tenant: str = "", streams: int | None = None) -> None:
+        """Refuse a call for which there is no place. Any thread may ask.
+
+        Args:
+            lane: where it is to run.
+            steps: inputs that it is fed and outputs that it gives at most, as far as that is known.
+            tenant: whose it is.
+            streams: how many run or wait there; None for those that the engine knows of.
+
+        Raises:
+            QueueFull, Draining
+        """
+        self._check_open()
+        limits, scheduler = self._settings, lane.scheduler
+        streams = lane.streams if streams is None else streams
+        if streams >= limits.max_streams:
+            raise QueueFull(f"all {limits.max_streams} places for streams are taken", retry_after_s=_RETRY_AFTER_S)
+        if streams >= limits.max_rows and not scheduler.may_wait(tenant, steps, limits.max_waiting_tokens):
+            raise QueueFull(
+                f"{scheduler.waiting_steps} tokens wait; with {steps} more there would be more than"
+                f" {limits.max_waiting_tokens}",
+                retry_after_s=_RETRY_AFTER_S,
+            )
+
+    def seconds_to_wake(self) -> float | None:
+        """Return the seconds until there is something to do if nothing happens before, or None."""
+        now = self._clock()
+        waits_s = [self.registry.seconds_to_expiry(), *(lane.scheduler.seconds_to_rouse(now) for lane in self._turns)]
+        return min((wait_s for wait_s in waits_s if wait_s is not None), default=None)
 
     def close(self, row: Row) -> None:
         """End a row, finished or not; its session is left at the last delivered position."""
         if row.is_closed:
             return
         row.is_closed = True
-        self.lanes[row.lane].release(row)
+        self.every_lane[row.lane].release(row)
         if row.source:
             self._encoders[row.lane].release(row.source)
         if row.session:
             self.registry.use(row.session)
 
-    def fail(self, error: Exception, *, model: str | None = None) -> list[Delivery]:
-        """Stop computing every stream, or those of one model; return the news for their callers."""
-        lanes = [lane for lane in self._turns if model in (None, lane.bundle.name)]
+    def fail(self, error: Exception, *, key: str | None = None) -> list[Delivery]:
+        """Stop computing every stream, or those of one lane; return the news for their callers."""
+        lanes = [lane for lane in self._turns if key in (None, lane.key)]
         news = []
         for lane in lanes:
             for stream in list(lane.scheduler):
@@ -289,6 +429,7 @@ class Engine:
         """
         self._check_open()
         session = self.session(session_id, owner=owner)
+        _check_stays(self.registry.lane_of(session))
         check_position(session.position, expected)
         return self.registry.fork(session, seeds)
 
@@ -351,12 +492,13 @@ class Engine:
         """Return the lane and the session of a call for which there is a place."""
         self._check_open()
         session = self.session(session_id, owner=owner) if session_id else None
-        lane = self.lane(model or session.model) if session else self.lane(model)
+        lane = self.registry.lane_of(session) if session and not model else self.lane(model)
+        _check_stays(lane)
         abilities.check_method(lane.bundle, method)
         if session:
             _check_session(session, lane)
         check_position(session.position if session else 0, expected_position)
-        self._check_place(lane)
+        self.check_place(lane)
         return lane, session
 
     def _make_row(
@@ -376,7 +518,7 @@ class Engine:
                 generation,
                 fed,
                 sink,
-                lane=bundle.name,
+                lane=lane.key,
                 session=session,
                 arrived=arrived,
                 source_inputs=source_inputs,
@@ -388,7 +530,7 @@ class Engine:
             generation,
             fed,
             sink,
-            lane=bundle.name,
+            lane=lane.key,
             vocabulary_size=len(bundle.vocabulary),
             session=session,
             seed=seed,
@@ -396,28 +538,22 @@ class Engine:
             source_inputs=source_inputs,
         )
 
-    def _check_place(self, lane: Lane) -> None:
-        if lane.streams >= self._settings.max_streams:
-            raise QueueFull(
-                f"all {self._settings.max_streams} places for streams are taken", retry_after_s=_RETRY_AFTER_S
-            )
-
     def _check_open(self) -> None:
         if self.is_draining:
             raise Draining
 
 
+def _check_stays(lane: Lane) -> None:
+    if lane.is_leaving:
+        raise ModelNotFound(f"the model {lane.bundle.name!r} is being unloaded")
+
+
 def _check_session(session: Session, lane: Lane) -> None:
-    if session.model != lane.bundle.name:
-        raise ModelMismatch(f"the session belongs to {session.model!r}, not to {lane.bundle.name!r}")
+    if session.lane != lane.key:
+        other = f"{lane.bundle.name!r}" if session.model != lane.bundle.name else "the bundle of that name served now"
+        raise ModelMismatch(f"the session belongs to {session.model!r}, not to {other}")
     if session.row:
         raise SessionBusy
-
-
-def _make_lane(bundle: Bundle, settings: Settings) -> Lane:
-    if isinstance(bundle.program, Program):
-        return TextLane(bundle, bundle.program, settings)
-    return SequenceLane(bundle, bundle.program, settings)
 
 
 def _behind_start(bundle: Bundle, position: int, prompt: Inputs) -> NDArray[np.generic]:

@@ -13,11 +13,11 @@ stands too); its message is written for the caller. Nothing here knows gRPC.
     ├── TaskMismatch             says which ``method`` fits
     ├── PositionMismatch, ModelMismatch, RewindOutOfRange, IdempotencyConflict
     ├── SnapshotInvalid, SnapshotMismatch
-    ├── SlotsExhausted, QueueFull, StoreUnavailable    come back after ``retry_after_s``
+    ├── SlotsExhausted, QueueFull, QuotaExceeded, Overloaded, StoreUnavailable    come back after ``retry_after_s``
     ├── ReaderStalled
     └── Draining
-    BundleError, KeyFileError    a bundle cannot be served, keys, tokens or certificates cannot be read; for operators,
-                                 never on the wire
+    BundleError, KeyFileError, TenantFileError    a bundle cannot be served, a file of keys, tokens, certificates or
+                                                  tenants cannot be used; for operators, never on the wire
 """
 
 from typing import ClassVar, Self
@@ -210,9 +210,21 @@ class SlotsExhausted(UnrolledError):
 
 
 class QueueFull(UnrolledError):
-    """As many streams as the server holds are running or waiting."""
+    """As many streams as the server holds are running or waiting, or as many tokens wait as may."""
 
     reason = "QUEUE_FULL"
+
+
+class QuotaExceeded(UnrolledError):
+    """The tenant has as much as it may."""
+
+    reason = "QUOTA_EXCEEDED"
+
+
+class Overloaded(UnrolledError):
+    """The call's deadline would come before its first token."""
+
+    reason = "OVERLOADED"
 
 
 class StoreUnavailable(UnrolledError):
@@ -259,6 +271,8 @@ REASONS = tuple(
         SnapshotMismatch,
         SlotsExhausted,
         QueueFull,
+        QuotaExceeded,
+        Overloaded,
         StoreUnavailable,
         ReaderStalled,
         Draining,
@@ -272,3 +286,7 @@ class BundleError(Exception):
 
 class KeyFileError(Exception):
     """A file does not hold the keys, tokens or certificates that it should. The message names the fault."""
+
+
+class TenantFileError(Exception):
+    """A file does not say what tenants may have. The message names the place and the fault."""

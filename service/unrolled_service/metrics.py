@@ -4,7 +4,7 @@ The only module that imports prometheus_client, but for the histogram beside it.
 slice, on the event loop; gauges are read when somebody scrapes.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import version
 
 from prometheus_client import (
@@ -22,6 +22,7 @@ from prometheus_client import (
 from unrolled_service.engine import Engine
 from unrolled_service.errors import REASONS
 from unrolled_service.lanes.lane import STAGES, Lane
+from unrolled_service.models.bundle import Bundle
 from unrolled_service.rows.finish import Finish, FinishReason
 from unrolled_service.rows.slice import Slice
 from unrolled_service.tally import Tally
@@ -43,21 +44,21 @@ class Metrics:
     """The metrics of one server, in a registry of their own.
 
     Args:
-        engines: read for gauges when somebody scrapes; they serve the same bundles.
+        engines: read for gauges when somebody scrapes; they serve the same bundles, which come and go.
     """
 
     def __init__(self, engines: Sequence[Engine]) -> None:
         self.registry = CollectorRegistry()
         self._engines = engines
-        self._lanes = [lane for engine in engines for lane in engine.lanes.values()]
-        models = list(engines[0].lanes)
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=self.registry)
-        tokens = self._counter("tokens", "Tokens fed from prompts, and handed to callers", "model", "phase")
-        streams = self._counter("streams", "Streams that ended", "model", "finish")
-        self._prompt_tokens = {model: tokens.labels(model, "prompt") for model in models}
-        self._generated_tokens = {model: tokens.labels(model, "generated") for model in models}
-        self._streams = {(model, end): streams.labels(model, end) for model in models for end in FINISHES}
+        self._tokens = self._counter("tokens", "Tokens fed from prompts, and handed to callers", "model", "phase")
+        self._streams_of_all = self._counter("streams", "Streams that ended", "model", "finish")
+        self._prompt_tokens: dict[str, Counter] = {}
+        self._generated_tokens: dict[str, Counter] = {}
+        self._streams: dict[tuple[str, str], Counter] = {}
+        for model in engines[0].lanes:
+            self.add_model(model)
         self._rejected = self._counter("rejected", "Calls refused", "reason")
         for reason in (*REASONS, "INTERNAL"):
             self._rejected.labels(reason)
@@ -65,6 +66,7 @@ class Metrics:
         self._calls: dict[tuple[str, str], Counter] = {}
         evictions = self._counter("session_evictions", "Sessions ended by the server", "reason")
         self._expired, self._evicted = evictions.labels("expired"), evictions.labels("room")
+        self._unloaded = evictions.labels("unload")
         self._forks = self._counter("session_forks", "Sessions that began as copies of others")
         operations = self._counter("snapshot_operations", "Snapshots handed out and taken in", "operation")
         self._snapshots = {operation: operations.labels(operation) for operation in SNAPSHOT_OPERATIONS}
@@ -88,6 +90,19 @@ class Metrics:
         )
         self.registry.register(self._inter_token_latency)
         self._add_gauges()
+
+    def add_model(self, model: str) -> None:
+        """Begin the counters of a model; they stay when it goes, and go on when it comes back."""
+        self._prompt_tokens[model] = self._tokens.labels(model, "prompt")
+        self._generated_tokens[model] = self._tokens.labels(model, "generated")
+        for end in FINISHES:
+            self._streams[model, end] = self._streams_of_all.labels(model, end)
+
+    def show_models(self, bundles: Iterable[Bundle]) -> None:
+        """Take in which bundles there are."""
+        self._models.clear()
+        for bundle in bundles:
+            self._models.labels(bundle.name, bundle.sha256, bundle.precision).set(1)
 
     def count_slice(self, done: Slice) -> None:
         """Take in what a slice did."""
@@ -132,6 +147,10 @@ class Metrics:
         """Take in a session that was given up to make room. Any thread may call it."""
         self._evicted.inc()
 
+    def count_unloaded(self, sessions: int) -> None:
+        """Take in sessions that were given up with their bundle."""
+        self._unloaded.inc(sessions)
+
     def count_forks(self, sessions: int) -> None:
         """Take in sessions that were made as copies."""
         self._forks.inc(sessions)
@@ -167,15 +186,13 @@ class Metrics:
         draining = Gauge("unrolled_draining", "Whether the server refuses new work to go away", registry=self.registry)
         draining.set_function(lambda: any(engine.is_draining for engine in self._engines))
         sessions = Gauge("unrolled_sessions", "Sessions by where their state is", ["tier"], registry=self.registry)
-        lanes = self._lanes
-        sessions.labels("resident").set_function(lambda: sum(lane.residency.arena.slots_in_use for lane in lanes))
+        sessions.labels("resident").set_function(lambda: self._sum(lambda lane: lane.residency.arena.slots_in_use))
         sessions.labels("packed").set_function(
-            lambda: sum(lane.sessions - lane.residency.arena.slots_in_use for lane in lanes)
+            lambda: self._sum(lambda lane: lane.sessions - lane.residency.arena.slots_in_use)
         )
         labels = ["model", "sha256", "precision"]
-        info = Gauge("unrolled_model_info", "A bundle served; always 1", labels, registry=self.registry)
-        for lane in lanes:
-            info.labels(lane.bundle.name, lane.bundle.sha256, lane.bundle.precision).set(1)
+        self._models = Gauge("unrolled_model_info", "A bundle served; always 1", labels, registry=self.registry)
+        self.show_models(lane.bundle for lane in self._engines[0].lanes.values())
         Info("unrolled_build", "The server's build", registry=self.registry).info({"version": version("unrolled")})
 
     def _counter(self, name: str, documentation: str, *labels: str) -> Counter:
@@ -186,9 +203,12 @@ class Metrics:
         return Histogram(name, documentation, labels, buckets=_SECONDS, registry=self.registry)
 
     def _gauge(self, name: str, documentation: str, read: Callable[[Lane], float]) -> None:
-        lanes = self._lanes
         gauge = Gauge(f"unrolled_{name}", documentation, registry=self.registry)
-        gauge.set_function(lambda: sum(map(read, lanes)))
+        gauge.set_function(lambda: self._sum(read))
+
+    def _sum(self, read: Callable[[Lane], float]) -> float:
+        """Return the sum over the lanes that there are now."""
+        return sum(read(lane) for engine in self._engines for lane in engine.every_lane.values())
 
 
 def _active(lane: Lane) -> int:

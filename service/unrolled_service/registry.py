@@ -6,8 +6,8 @@ gone is known to have expired or to have been evicted. Runs on the engine's thre
 
 import math
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -19,6 +19,7 @@ from unrolled_service.errors import (
     SessionBusy,
     SessionEvicted,
     SlotsExhausted,
+    SnapshotMismatch,
 )
 from unrolled_service.lanes.lane import Lane
 from unrolled_service.sessions.history import ORIGIN, Checkpoint, History
@@ -46,7 +47,6 @@ class Registry:
     """The sessions of all lanes of an engine.
 
     Args:
-        lanes: by the names of their bundles.
         settings: limits.
         clock: engine time, seconds.
         origin: marks what is made here.
@@ -56,20 +56,44 @@ class Registry:
         on_evicted: called whenever a session was given up.
     """
 
-    def __init__(
-        self, lanes: Mapping[str, Lane], settings: Settings, clock: Callable[[], float], origin: Origin
-    ) -> None:
+    def __init__(self, settings: Settings, clock: Callable[[], float], origin: Origin) -> None:
         self.on_expired: Callable[[int], None] = lambda _: None
         self.on_evicted: Callable[[], None] = lambda: None
-        self._lanes = lanes
+        self._lanes: dict[str, Lane] = {}
         self._settings = settings
         self._clock = clock
         self._origin = origin
         self._table = SessionTable()
-        self._idle: dict[str, OrderedDict[Session, float]] = {name: OrderedDict() for name in lanes}
+        self._owned: Counter[str] = Counter()
+        self._idle: dict[str, OrderedDict[Session, float]] = {}
 
     def __len__(self) -> int:
         return len(self._table)
+
+    def add_lane(self, lane: Lane) -> None:
+        """Take in the sessions of one more lane."""
+        self._lanes[lane.key] = lane
+        self._idle[lane.key] = OrderedDict()
+
+    def drop_lane(self, lane: Lane) -> None:
+        """Forget a lane that has no sessions."""
+        del self._lanes[lane.key], self._idle[lane.key]
+
+    def lane_of(self, session: Session) -> Lane:
+        """Return the lane on which a session is, whoever has its name now."""
+        return self._lanes[session.lane]
+
+    def give_up(self, lane: Lane) -> int:
+        """End the sessions of a lane on which no stream runs; return how many."""
+        idle = list(self._idle[lane.key])
+        for session in idle:
+            self._table.remove(session, SessionEvicted)
+            self._forget(session)
+        return len(idle)
+
+    def owned_by(self, owner: str) -> int:
+        """Return how many sessions a tenant has here. Any thread may call it."""
+        return self._owned[owner]
 
     def create(self, lane: Lane, *, seed: int | None, ttl_s: float | None, owner: str = "") -> Session:
         """Make a session at the zero state.
@@ -108,7 +132,7 @@ class Registry:
         Raises:
             SlotsExhausted: nothing was done.
         """
-        lane = self._lanes[session.model]
+        lane = self._lanes[session.lane]
         self.use(session)  # so it neither expires nor is given up while there is made room for its copies
         self._make_room(lane, len(seeds), sparing=session)
         state = None if session.is_untouched else lane.residency.state_of(session).tobytes()
@@ -133,7 +157,7 @@ class Registry:
         first, last = session.history.start, session.history.end
         if not first <= position <= last:
             raise RewindOutOfRange(f"position must be from {first} to {last}, is {position}", position=session.position)
-        self._lanes[session.model].residency.rewind(session, position)
+        self._lanes[session.lane].residency.rewind(session, position)
         self.use(session)
 
     def take_out(self, session: Session) -> Content:
@@ -141,7 +165,7 @@ class Registry:
 
         It begins where the session can be rewound to, so that it can be rewound where it is put in.
         """
-        lane = self._lanes[session.model]
+        lane = self._lanes[session.lane]
         residency, anchor = lane.residency, session.history.anchor
         counts = session.history.counts(anchor.position).astype(np.float32)
         size = lane.form.vocabulary_size
@@ -165,7 +189,12 @@ class Registry:
         )
 
     def put_in(
-        self, content: Content, *, seed: int | None = None, ttl_s: float | None = None, session_id: str | None = None
+        self,
+        content: Content,
+        *,
+        seed: int | None = None,
+        ttl_s: float | None = None,
+        session_id: str | None = None,
     ) -> Session:
         """Make a session of what ``take_out`` gave, here or elsewhere.
 
@@ -177,9 +206,12 @@ class Registry:
 
         Raises:
             SessionBusy: a stream runs on the session to be replaced.
+            SnapshotMismatch: its bundle was unloaded in the meantime.
             SlotsExhausted: nothing was done.
         """
-        lane = self._lanes[content.host.model]
+        lane = self._lanes.get(content.host.key)
+        if lane is None or lane.is_leaving:
+            raise SnapshotMismatch(f"the bundle {content.host.model!r} that it belongs to was unloaded")
         if session_id and session_id in self._table:
             self.remove(self._table.find(session_id, content.owner))  # which is room enough
         else:
@@ -227,10 +259,10 @@ class Registry:
         if session.expires <= now:
             self._table.hasten(session)  # its last stream went on for longer than it may live
         if session.row:
-            self._idle[session.model].pop(session, None)
+            self._idle[session.lane].pop(session, None)
         else:
-            self._idle[session.model][session] = now  # since when, the longest first
-            self._idle[session.model].move_to_end(session)
+            self._idle[session.lane][session] = now  # since when, the longest first
+            self._idle[session.lane].move_to_end(session)
 
     def expire(self) -> int:
         """End the sessions that were idle for too long; return how many."""
@@ -258,7 +290,7 @@ class Registry:
             created=session.created,
             seconds_left=session.ttl_s if session.row else session.expires - self._clock(),
             rewindable_from=session.history.start,
-            tier=self._lanes[session.model].residency.tier_of(session),
+            tier=self._lanes[session.lane].residency.tier_of(session),
             ttl_s=session.ttl_s,
             epoch=session.epoch,
         )
@@ -279,6 +311,7 @@ class Registry:
             id=session_id or make_session_id(self._origin.mark),
             serial=next(self._origin.serials),
             model=lane.bundle.name,
+            lane=lane.key,
             seed=make_seed() if seed is None else seed,
             history=history,
             ttl_s=self._settings.session_ttl_s if ttl_s is None else ttl_s,
@@ -289,8 +322,9 @@ class Registry:
         )
         session.use(now)
         lane.sessions += 1
+        self._owned[owner] += 1
         self._table.add(session)
-        self._idle[session.model][session] = now
+        self._idle[session.lane][session] = now
         return session
 
     def _make_room(self, lane: Lane, number: int, *, sparing: Session | None = None) -> None:
@@ -303,7 +337,7 @@ class Registry:
         idle_since = self._clock() - self._settings.evict_after_s
         excess = lane.sessions + number - self._settings.max_sessions
         limit_bytes, kept_bytes = self._settings.session_memory_mib * 2**20, lane.residency.state_bytes
-        candidates = iter(self._idle[lane.bundle.name].items())
+        candidates = iter(self._idle[lane.key].items())
         given_up: list[Session] = []
         while len(given_up) < excess or kept_bytes >= limit_bytes:
             session, since = next(candidates, (None, math.inf))
@@ -323,10 +357,13 @@ class Registry:
             self.on_evicted()
 
     def _forget(self, session: Session) -> None:
-        lane = self._lanes[session.model]
+        lane = self._lanes[session.lane]
         lane.residency.release(session)
         lane.sessions -= 1
-        self._idle[session.model].pop(session, None)
+        self._owned[session.owner] -= 1
+        if not self._owned[session.owner]:
+            del self._owned[session.owner]
+        self._idle[session.lane].pop(session, None)
 
 
 def check_position(position: int, expected: int | None) -> None:

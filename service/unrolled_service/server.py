@@ -8,6 +8,7 @@ rest end with DRAINING, the ports close, the thread stops.
 import asyncio
 import gc
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 
@@ -18,12 +19,15 @@ from grpc_reflection.v1alpha._async import ReflectionServicer
 from grpc_reflection.v1alpha.reflection_pb2 import DESCRIPTOR as REFLECTION
 from grpc_reflection.v1alpha.reflection_pb2_grpc import add_ServerReflectionServicer_to_server
 
+from unrolled.admin.v1 import admin_pb2
+from unrolled.admin.v1.admin_pb2_grpc import add_AdminServiceServicer_to_server
 from unrolled.v1 import generation_pb2, model_pb2, sequence_pb2, session_pb2
 from unrolled.v1.generation_pb2_grpc import add_GenerationServiceServicer_to_server
 from unrolled.v1.model_pb2_grpc import add_ModelServiceServicer_to_server
 from unrolled.v1.sequence_pb2_grpc import add_SequenceServiceServicer_to_server
 from unrolled.v1.session_pb2_grpc import add_SessionServiceServicer_to_server
 from unrolled_service.address import split_address
+from unrolled_service.bridge.catalog import Catalog
 from unrolled_service.bridge.workers import Workers
 from unrolled_service.callers.authentication import Authentication
 from unrolled_service.callers.certificates import Certificates
@@ -32,6 +36,7 @@ from unrolled_service.http import OperatorServer
 from unrolled_service.metrics import Metrics
 from unrolled_service.models.bundle import Bundle
 from unrolled_service.rows.slice import Slice
+from unrolled_service.rpc.admin import AdminService
 from unrolled_service.rpc.claim import Claims
 from unrolled_service.rpc.generation import GenerationService
 from unrolled_service.rpc.guard import Guard
@@ -44,6 +49,7 @@ from unrolled_service.storage.custody import Custody
 from unrolled_service.storage.redis_store import RedisStore
 from unrolled_service.telemetry.access import Access
 from unrolled_service.telemetry.traces import Traces
+from unrolled_service.tenants.quotas import Quotas
 
 _SERVICES = [
     file.DESCRIPTOR.services_by_name[name].full_name
@@ -57,8 +63,14 @@ _SERVICES = [
 _MESSAGE_BYTES = 1 << 20
 _OPTIONS = [
     ("grpc.so_reuseport", 0),
-    ("grpc.max_concurrent_streams", 4096),
+    ("grpc.max_concurrent_streams", 1024),  # also what bounds the memory that one connection can take
     ("grpc.max_receive_message_length", _MESSAGE_BYTES),
+    ("grpc.server.max_pending_requests", 16_384),  # past it, calls of others are dropped too
+    ("grpc.server.max_pending_requests_hard_limit", 32_768),
+    ("grpc.max_metadata_size", 8 << 10),
+    ("grpc.absolute_max_metadata_size", 16 << 10),
+    ("grpc.server_handshake_timeout_ms", 10_000),
+    ("grpc.http2.max_ping_strikes", 2),
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.http2.ping_timeout_ms", 10_000),
@@ -70,6 +82,8 @@ _SWITCH_INTERVAL_S = 0.00005
 _COLLECTION_THRESHOLDS = (50_000, 20, 100)
 _LAG_INTERVAL_S = 0.25
 _PROBE_INTERVAL_S = 1.0
+_SWEEP_INTERVAL_S = 1.0
+_SERVING, _UNKNOWN = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
 _CLOSING_S = 5.0
 _POLL_S = 0.02
 
@@ -85,12 +99,18 @@ class Server:
         address: ``host:port`` of the gRPC services, once started.
         metrics_address: ``host:port`` of the operators' pages, once started.
         metrics_url: their URL without a path, once started.
+        admin_address: ``host:port`` of the admin services, once started; None without them.
+        drain_wanted: set when an operator asks for it over the wire; whoever runs the server then calls ``drain``.
     """
 
     def __init__(self, bundles: Sequence[Bundle], settings: Settings) -> None:
         self._bundles = bundles
         self._settings = settings
         self._is_ready = False
+        self._model_names: set[str] = set()
+        self._admin: grpc.aio.Server | None = None
+        self.admin_address: str | None = None
+        self.drain_wanted = asyncio.Event()
 
     async def start(self) -> None:
         """Listen and serve.
@@ -98,20 +118,27 @@ class Server:
         Raises:
             OSError: an address cannot be listened on.
             KeyFileError: a file of keys, tokens or certificates cannot be used.
+            TenantFileError: the file of tenants cannot be used.
             TracesMissing: traces are asked for, and what sends them is not installed.
         """
         sys.setswitchinterval(_SWITCH_INTERVAL_S)  # the engine needs the GIL back soon after a run
         _spare_collections()
         self._workers = Workers(self._bundles, self._settings, self._count_slice)
         self._metrics = Metrics([worker.engine for worker in self._workers])
+        self._catalog = Catalog(self._workers, self._metrics)
         self._custody = self._make_custody()
+        self._health = HealthServicer()
         self._authentication = Authentication.from_settings(self._settings)
         certificates = Certificates.from_settings(self._settings)
         endpoint = self._settings.otlp_endpoint
         self._access = Access(Traces.to(endpoint) if endpoint else None)
         self._grpc = self._make_grpc()
-        host, port = split_address(self._settings.listen)
-        self.address = f"{host}:{_listen(self._grpc, host, port, certificates)}"
+        self.address = _listen(self._grpc, self._settings.listen, certificates)
+        begin_drain = self.drain_wanted.set
+        self._operators = AdminService(self._catalog, self._workers, self._metrics, self._settings, begin_drain)
+        if self._settings.admin_listen is not None:
+            self._admin = self._make_admin()
+            self.admin_address = _listen(self._admin, self._settings.admin_listen, certificates)
         host, port = split_address(self._settings.metrics_listen)
         self._http = OperatorServer(
             host,
@@ -128,15 +155,21 @@ class Server:
             worker.engine.registry.on_evicted = self._metrics.count_evicted
             worker.driver.start()
         await self._grpc.start()
+        if self._admin is not None:
+            await self._admin.start()
         self._http.start()
-        self._watches = [asyncio.create_task(watch()) for watch in (self._watch_lag, self._watch_store)]
-        for name in ("", *_SERVICES, *(f"model/{bundle.name}" for bundle in self._bundles)):
-            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        watches = (self._watch_lag(), self._watch_store(), self._catalog.watch(_SWEEP_INTERVAL_S))
+        self._watches = [asyncio.create_task(watch) for watch in watches]
+        for name in ("", *_SERVICES):
+            await self._health.set(name, _SERVING)
+        await self._follow_catalog()
+        self._catalog.on_change = self._follow_catalog
         self._is_ready = True
 
     async def drain(self) -> None:
         """Refuse new work, give running streams the grace time, and end the rest."""
         self._is_ready = False
+        self._operators.is_draining = True
         await self._health.enter_graceful_shutdown()
         for worker in self._workers:
             await worker.driver.call(setattr, worker.engine, "is_draining", True)
@@ -150,6 +183,8 @@ class Server:
         self._is_ready = False
         for watch in self._watches:
             watch.cancel()
+        if self._admin is not None:
+            await self._admin.stop(None)
         await self._grpc.stop(None)
         await self._custody.close()
         for worker in self._workers:
@@ -173,27 +208,46 @@ class Server:
         if settings.store:
             owner, observe = settings.listen, self._metrics.observe_store_operation
             store = RedisStore.from_url(settings.store, owner=owner, on_operation=observe)
-        hosts = [bundle.host for bundle in self._bundles]
+        hosts = [bundle.host for bundle in self._catalog.every]
         return Custody(store, self._workers, hosts, keys, settings)
+
+    async def _follow_catalog(self) -> None:
+        """Let health, metrics and snapshots know of the bundles that there are now."""
+        every, served = self._catalog.every, {f"model/{bundle.name}" for bundle in self._catalog.served}
+        self._custody.hosts = [bundle.host for bundle in every]
+        self._metrics.show_models(every)
+        for name in self._model_names - served:
+            await self._health.set(name, _UNKNOWN)
+        for name in served - self._model_names:
+            await self._health.set(name, _SERVING)
+        self._model_names = served
 
     def _make_grpc(self) -> grpc.aio.Server:
         server = grpc.aio.server(options=_OPTIONS)
         guard = self._guard = Guard(server, self._metrics, self._access, self._authentication)
         workers, custody, settings = self._workers, self._custody, self._settings
-        claims = Claims(workers, custody, self._metrics, settings)
+        quotas = Quotas(settings, threading.Lock)
+        claims = Claims(workers, custody, self._metrics, quotas, settings)
         add_GenerationServiceServicer_to_server(GenerationService(claims, settings), guard)
         add_SequenceServiceServicer_to_server(SequenceService(claims, settings), guard)
-        add_SessionServiceServicer_to_server(SessionService(workers, custody, self._metrics, settings), guard)
+        add_SessionServiceServicer_to_server(SessionService(workers, custody, self._metrics, quotas, settings), guard)
         add_ModelServiceServicer_to_server(ModelService(workers), guard)
-        self._health = HealthServicer()
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, guard)
-        names = [
-            *_SERVICES,
-            health_pb2.DESCRIPTOR.services_by_name["Health"].full_name,
-            REFLECTION.services_by_name["ServerReflection"].full_name,
-        ]
-        add_ServerReflectionServicer_to_server(ReflectionServicer(names), guard)
+        self._add_company(guard, _SERVICES)
         return server
+
+    def _make_admin(self) -> grpc.aio.Server:
+        server = grpc.aio.server(options=_OPTIONS)
+        guard = Guard(server, self._metrics, self._access, self._authentication)
+        add_AdminServiceServicer_to_server(self._operators, guard)
+        self._add_company(guard, [admin_pb2.DESCRIPTOR.services_by_name["AdminService"].full_name])
+        return server
+
+    def _add_company(self, guard: Guard, services: Sequence[str]) -> None:
+        """Add health, and reflection of that and of some services."""
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, guard)
+        own = (health_pb2.DESCRIPTOR.services_by_name["Health"], REFLECTION.services_by_name["ServerReflection"])
+        names = [*services, *(service.full_name for service in own)]
+        add_ServerReflectionServicer_to_server(ReflectionServicer(names), guard)
 
     async def _watch_lag(self) -> None:
         while True:
@@ -226,11 +280,13 @@ def _spare_collections() -> None:
     gc.set_threshold(*_COLLECTION_THRESHOLDS)
 
 
-def _listen(server: grpc.aio.Server, host: str, port: int, certificates: Certificates | None) -> int:
+def _listen(server: grpc.aio.Server, address: str, certificates: Certificates | None) -> str:
+    """Listen on an address; return it with the port that it has become."""
+    host, port = split_address(address)
     place = f"{host}:{port}"
     try:
         if certificates is None:
-            return int(server.add_insecure_port(place))
-        return int(server.add_secure_port(place, certificates.server_credentials()))
+            return f"{host}:{server.add_insecure_port(place)}"
+        return f"{host}:{server.add_secure_port(place, certificates.server_credentials())}"
     except RuntimeError as error:
         raise OSError(f"cannot listen on {place}") from error

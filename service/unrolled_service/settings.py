@@ -30,11 +30,26 @@ class Settings(BaseSettings):
         min_length=1,
         description="bundles to serve: folders, or names of shipped ones",
     )
+    bundles_folder: Path | None = Field(
+        None, description="folder below which admin calls find bundles; without one, only shipped ones can be loaded"
+    )
     precision: Precision = Field(
         "auto", description="form of the cells: fp32, int8, or auto for the one that is faster here"
     )
     listen: str = Field("127.0.0.1:50051", description="address of the gRPC services; port 0 takes a free one")
     metrics_listen: str = Field("127.0.0.1:9464", description="address of /metrics, /healthz and /readyz")
+    admin_listen: str | None = Field(
+        None,
+        description="address of the admin services, for instance 127.0.0.1:50052; without one, there are none",
+    )
+    max_bundle_mib: int = Field(512, ge=1, le=2047, description="largest bundle, all files together")
+    allow_operators: str | None = Field(
+        None, description="operators of cells besides the usual ones: Loop,com.example::Gate"
+    )
+    trial_cpu_s: float = Field(
+        60.0, ge=1, le=86_400, description="CPU seconds of a bundle's trial run in a process of its own"
+    )
+    trial_memory_mib: int = Field(2048, ge=64, le=1_000_000, description="memory of a bundle's trial run")
     insecure: bool = Field(
         False, description="listen beyond this machine without TLS and authentication: something before it does both"
     )
@@ -62,6 +77,9 @@ class Settings(BaseSettings):
     max_sessions: int = Field(4096, ge=1, le=10_000_000, description="sessions a bundle holds")
     slots: int = Field(4096, ge=1, le=1_000_000, description="sessions of a bundle that are kept ready in state memory")
     max_streams: int = Field(1024, ge=1, le=100_000, description="streams a bundle holds, running, waiting or resting")
+    max_waiting_tokens: int = Field(
+        10_000_000, ge=1, le=2**53, description="tokens, fed and given, that the waiting streams of a bundle stand for"
+    )
     max_rows: int = Field(256, ge=1, le=4096, description="streams that run in one slice")
     max_steps: int = Field(64, ge=1, le=1024, description="steps of one slice at most")
     slice_ms: float = Field(
@@ -72,6 +90,10 @@ class Settings(BaseSettings):
         ge=0,
         le=1000,
         description="how long text gathers for a message; 0.3 ms a row where that is more",
+    )
+    turn_s: float = Field(2.0, gt=0, le=3600, description="how long a stream keeps its row while others wait for one")
+    ageing_s: float = Field(
+        10.0, ge=0, le=86_400, description="how long interactive streams go before one of batch priority"
     )
     max_tokens: int = Field(65_536, ge=1, le=2**31 - 1, description="highest max_tokens of a request")
     max_prompt_tokens: int = Field(65_536, ge=1, le=1_000_000, description="longest prompt of a request")
@@ -103,6 +125,19 @@ class Settings(BaseSettings):
     store_lease_s: float = Field(
         5.0, gt=0, le=3600, description="how long other servers wait for one that went away in the middle of a stream"
     )
+    tenant_streams: int | None = Field(
+        None, ge=1, le=1_000_000, description="calls that a tenant has running or waiting"
+    )
+    tenant_sessions: int | None = Field(None, ge=1, le=10_000_000, description="sessions that a tenant has")
+    tenant_tokens_per_s: float | None = Field(
+        None, gt=0, le=10**12, description="tokens, fed and given, that a tenant has a second"
+    )
+    tenant_burst_s: float = Field(
+        2.0, gt=0, le=86_400, description="for how many seconds' tokens a tenant that was quiet need not wait"
+    )
+    tenants: Path | None = Field(
+        None, description="file of what single tenants may have instead; read again when it changes"
+    )
     stall_timeout_s: float = Field(60.0, gt=0, le=86_400, description="how long a message waits for its reader")
     drain_grace_s: float = Field(30.0, ge=0, le=86_400, description="how long running streams may go on at SIGTERM")
     log_format: LogFormat = Field(
@@ -129,8 +164,9 @@ class Settings(BaseSettings):
             raise ValueError("tls_client_ca needs tls_cert: only who shows a certificate can ask for one")
         if len({value is None for value in (self.jwt_keys, self.jwt_issuer, self.jwt_audience)}) > 1:
             raise ValueError("jwt_keys, jwt_issuer and jwt_audience need each other")
-        for name in ("listen", "metrics_listen"):
-            self._check_reach(name, getattr(self, name))
+        for name in ("listen", "metrics_listen", "admin_listen"):
+            if (address := getattr(self, name)) is not None:
+                self._check_reach(name, address)
         return self
 
     def _check_reach(self, name: str, address: str) -> None:
@@ -146,10 +182,11 @@ class Settings(BaseSettings):
                 " or insecure, where something before this server does both"
             )
 
-    @field_validator("listen", "metrics_listen")
+    @field_validator("listen", "metrics_listen", "admin_listen")
     @classmethod
-    def _check_address(cls, value: str) -> str:
-        split_address(value)
+    def _check_address(cls, value: str | None) -> str | None:
+        if value is not None:
+            split_address(value)
         return value
 
     @field_validator("otlp_endpoint")
@@ -173,17 +210,21 @@ class Settings(BaseSettings):
 
 GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        "Listen": ("listen", "metrics_listen"),
+        "Listen": ("listen", "metrics_listen", "admin_listen"),
         "Access": (
             *("insecure", "tls_cert", "tls_key", "tls_client_ca", "auth_tokens"),
             *("jwt_keys", "jwt_issuer", "jwt_audience", "jwt_tenant_claim", "jwt_leeway_s"),
         ),
-        "Bundles": ("bundle", "precision"),
-        "Engine": ("engine_threads", "max_rows", "max_steps", "slice_ms", "pause_ms"),
+        "Bundles": (
+            *("bundle", "bundles_folder", "precision", "max_bundle_mib"),
+            *("allow_operators", "trial_cpu_s", "trial_memory_mib"),
+        ),
+        "Engine": ("engine_threads", "max_rows", "max_steps", "slice_ms", "pause_ms", "turn_s", "ageing_s"),
         "Limits": (
-            *("max_streams", "max_tokens", "max_prompt_tokens", "credit"),
+            *("max_streams", "max_waiting_tokens", "max_tokens", "max_prompt_tokens", "credit"),
             *("stall_timeout_s", "drain_grace_s"),
         ),
+        "Tenants": ("tenant_streams", "tenant_sessions", "tenant_tokens_per_s", "tenant_burst_s", "tenants"),
         "Sessions": (
             *("max_sessions", "slots", "session_memory_mib", "rewind_tokens"),
             *("session_ttl_s", "max_session_ttl_s", "max_session_age_s", "evict_after_s"),
@@ -199,6 +240,11 @@ GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 def shipped_bundle(name: str = "shakespeare") -> Path:
     """Return the folder of a bundle that comes with the package."""
     return Path(str(resources.files("unrolled_service") / "bundles" / name))
+
+
+def is_shipped(folder: Path) -> bool:
+    """Return whether a folder is that of a bundle which comes with the package, as much to be trusted as its code."""
+    return folder.resolve().parent == shipped_bundle().parent.resolve()
 
 
 def find_bundle(path: Path) -> Path:

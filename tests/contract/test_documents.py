@@ -18,7 +18,7 @@ COMMANDS = [
     for words in find_commands(block)
 ]
 TARGETS = {*re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M)}
-OTHERS = {"UNROLLED_SERVER", "UNROLLED_TOKEN", "UNROLLED_CONFIG"}
+OTHERS = {"UNROLLED_SERVER", "UNROLLED_TOKEN", "UNROLLED_CONFIG", "UNROLLED_ADMIN_SERVER"}
 VARIABLES = {*(f"UNROLLED_{name.upper()}" for name in Settings.model_fields), *OTHERS}
 
 
@@ -41,9 +41,14 @@ def check_unrolled(arguments: list[str]) -> None:
         check_flags(unrolled, root, arguments)
         return
     verb, *rest = arguments
-    command = unrolled.get_command(root, verb)
+    command: click.Command | None = unrolled.get_command(root, verb)
     assert command is not None, f"no verb {verb}"
-    check_flags(command, click.Context(command, info_name=verb, parent=root), rest)
+    context = click.Context(command, info_name=verb, parent=root)
+    while isinstance(command, click.Group) and rest and not rest[0].startswith("-"):
+        command, (verb, *rest) = command.get_command(context, rest[0]), rest
+        assert command is not None, f"no verb {verb}"
+        context = click.Context(command, info_name=verb, parent=context)
+    check_flags(command, context, rest)
 
 
 def check_flags(command: click.Command, context: click.Context, arguments: list[str]) -> None:
@@ -87,6 +92,8 @@ def test_a_true_command_passes(line: str) -> None:
     [
         "unrolled generate 'First' --max-token-count 40",
         "unrolled dance",
+        "unrolled admin dance",
+        "unrolled admin load book --gracious",
         "UNROLLED_ROWS=8 unrolled serve",
         "cd unrolled && make coffee",
     ],

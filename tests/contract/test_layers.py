@@ -19,6 +19,7 @@ PROGRAMS = {
 # A module imports only from those above it; from `bridge` on, it is asyncio.
 PACKAGES = (
     ("", "address settings configuration errors"),
+    ("tenants", "allowance budget terms quotas"),
     ("snapshots", "keys envelope snapshot numerics"),
     (
         "graphs",
@@ -30,17 +31,21 @@ PACKAGES = (
         "rows",
         "delivery finish slice trail row text_row sequence_row generation stops stream scoring reading drawing source",
     ),
-    ("models", "vocabulary probe beginning shape bundle_files golden assembly bundle abilities"),
-    ("lanes", "table scheduler lane text_lane sequence_lane"),
+    (
+        "models",
+        "vocabulary probe beginning shape limits operators inspection bundle_files contents golden assembly bundle"
+        " trial abilities",
+    ),
+    ("lanes", "table line places scheduler lane text_lane sequence_lane"),
     ("", "registry engine tally metrics"),
     ("telemetry", "calls logs traces access"),
-    ("bridge", "outbox driver workers"),
+    ("bridge", "outbox driver workers catalog"),
     ("storage", "gate store scripts redis_store custody keeper idempotency"),
     ("callers", "identity scopes watched tokens claims authentication certificates issuing"),
     (
         "rpc",
         "fields convert convert_sequences status caller guard preemption claim relay feeder generation sequence model"
-        " session",
+        " session admin",
     ),
     ("", "http server configuration_page cli __main__"),
 )

@@ -294,10 +294,10 @@ def test_a_defect_ends_the_streams_of_its_model_only(
     whole, _ = begin(engine, "hello", 20, model="alphabet")
     monkeypatch.setattr(engine.lanes["dice"].scheduler, "steps", lambda _rows: 1 // 0)
 
-    with pytest.raises(SliceFailed, match="dice"):
+    with pytest.raises(SliceFailed, match="dice") as caught:
         while engine.slice():
             pass
-    news = engine.fail(RuntimeError("defect"), model="dice")
+    news = engine.fail(RuntimeError("defect"), key=str(caught.value))
 
     assert [delivery.sink for delivery in news] == [broken.sink]
     run(engine)

@@ -62,6 +62,8 @@ ELSEWHERE = {
         "integration/test_server.py",
         "test_a_reader_that_stalls_is_ended_and_its_session_is_where_it_stopped",
     ),
+    "QUOTA_EXCEEDED": ("integration/test_limits.py", "test_a_tenant_has_so_many_calls_and_sessions_as_it_may"),
+    "OVERLOADED": ("integration/test_limits.py", "test_a_call_that_would_come_too_late_is_refused_at_once"),
     "DRAINING": ("integration/test_server.py", "test_a_drain_ends_what_outlasts_the_grace_time"),
     "INTERNAL": ("integration/test_server.py", "test_a_defect_shows_an_id_and_nothing_else"),
     "TASK_MISMATCH": (

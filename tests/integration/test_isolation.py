@@ -106,5 +106,5 @@ def make_noise(engine: Engine, sessions: list[str], chance: random.Random) -> tu
         tokens = engine.lane("").bundle.vocabulary.encode(job.prompt + "ab", field="")
         return engine.submit_scoring("", Scoring(tokens, logprobs=3, per_token=True), reader), reader
     free = [each for each in sessions if engine.session(each).row is None]
-    options = {"session_id": chance.choice(free)} if free and chance.random() < 0.5 else {}
+    options: dict[str, Any] = {"session_id": chance.choice(free)} if free and chance.random() < 0.5 else {}
     return begin(engine, job.prompt, 50 * job.length, reader=reader, logprobs=chance.choice([0, 4]), **options)

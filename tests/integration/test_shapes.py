@@ -296,7 +296,7 @@ def test_a_defect_keeps_no_end_from_a_caller(shapes: Shapes, monkeypatch: pytest
         patch.setattr(SequenceProgram, "run", fail)
         with pytest.raises(SliceFailed) as caught:
             run(engine)
-    for news in engine.fail(caught.value, model="tagger"):
+    for news in engine.fail(caught.value, key=str(caught.value)):
         assert news.sink is broken
         broken.put(news)
     run(engine)

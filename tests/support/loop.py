@@ -9,6 +9,7 @@ from unrolled_service.rows.generation import Generation
 from unrolled_service.rows.reading import Reading
 from unrolled_service.rows.row import Row
 from unrolled_service.rows.sequence_row import Inputs
+from unrolled_service.tenants.terms import NOBODY, Terms
 
 
 class Reader:
@@ -92,6 +93,7 @@ def begin(
     *,
     reader: Reader | None = None,
     model: str = "",
+    terms: Terms = NOBODY,
     **options: object,
 ) -> tuple[Row, Reader]:
     """Begin a stream whose options are those of ``Generation``."""
@@ -99,7 +101,7 @@ def begin(
     lane = engine.lane(model)
     tokens = lane.bundle.vocabulary.encode(prompt, field="prompt")
     generation = Generation(tokens, max_tokens, **options)  # type: ignore[arg-type]
-    return engine.submit(model, generation, reader), reader
+    return engine.submit(model, generation, reader, terms=terms), reader
 
 
 def generate(engine: Engine, prompt: str, max_tokens: int, **options: object) -> Reader:

@@ -28,9 +28,14 @@ def refusal(call: Callable[[], object]) -> Refusal:
     """Make a call that must fail; return what the caller can know."""
     with pytest.raises(grpc.RpcError) as caught:
         call()
-    status = rpc_status.from_call(caught.value)
-    assert status is not None, caught.value
-    assert status.code == caught.value.code().value[0]
+    return read_refusal(caught.value)
+
+
+def read_refusal(error: grpc.RpcError) -> Refusal:
+    """Return what a caller can know of a call that was refused, which must be as the protocol says."""
+    status = rpc_status.from_call(error)
+    assert status is not None, error
+    assert status.code == error.code().value[0]
     found: dict[str, list[object]] = {}
     for detail in status.details:
         for kind in (ErrorInfo, BadRequest, RetryInfo):
@@ -53,4 +58,4 @@ def refusal(call: Callable[[], object]) -> Refusal:
         retry_after_s = retry.retry_delay.ToTimedelta().total_seconds()
     position = int(info.metadata["position"]) if "position" in info.metadata else None
     method = info.metadata.get("method", "")
-    return Refusal(caught.value.code().name, info.reason, field, status.message, retry_after_s, position, method)
+    return Refusal(error.code().name, info.reason, field, status.message, retry_after_s, position, method)

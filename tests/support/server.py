@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 READY = re.compile(r"^unrolled: serving (?P<names>.+) on (?P<address>\S+), metrics on (?P<metrics>\S+)$", re.M)
 ROOT = Path(__file__).resolve().parents[2]
+ADMIN = re.compile(r"^unrolled: admin services on (?P<address>\S+)$", re.M)
 START_LIMIT_S = 60.0
 STOP_LIMIT_S = 30.0
 _POLL_S = 0.05
@@ -30,12 +31,14 @@ class ServerProcess:
         metrics_url: address of the operators' pages, without a path.
         process: the running process.
         log: what it writes to stderr.
+        admin_address: ``host:port`` of the admin services; empty where there are none.
     """
 
     address: str
     metrics_url: str
     process: subprocess.Popen[bytes]
     log: Path
+    admin_address: str = ""
 
     def read_page(self, path: str = "/metrics") -> str:
         """Return an operators' page as text."""
@@ -81,7 +84,8 @@ def running_server(
             )
         try:
             ready = _wait_until_ready(process, output, log)
-            yield ServerProcess(ready["address"], ready["metrics"], process, log)
+            admin = ADMIN.search(output.read_text())
+            yield ServerProcess(ready["address"], ready["metrics"], process, log, admin["address"] if admin else "")
         finally:
             _end(process)
 

@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from unrolled_client.admin import AdminClient
     from unrolled_client.answers import Activations, Classification, Output
     from unrolled_client.async_client import AsyncClient
     from unrolled_client.async_session import AsyncSession
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from unrolled_client.credentials import Tls
     from unrolled_client.errors import UnrolledError
     from unrolled_client.models import Figure, ModelInfo, Port
+    from unrolled_client.operation import LoadedModel, ModelStats, ServerStats, UnloadedModel
     from unrolled_client.session import Session
     from unrolled_client.steps import Steps
     from unrolled_client.stream import Stream
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Activations",
+    "AdminClient",
     "AsyncClient",
     "AsyncSession",
     "AsyncSteps",
@@ -42,12 +45,15 @@ __all__ = [
     "Client",
     "Figure",
     "Finish",
+    "LoadedModel",
     "ModelInfo",
+    "ModelStats",
     "Output",
     "Port",
     "ResumePolicy",
     "Sampling",
     "Score",
+    "ServerStats",
     "Session",
     "SessionInfo",
     "Steps",
@@ -55,11 +61,13 @@ __all__ = [
     "Tls",
     "TokenLogprob",
     "TokenLogprobs",
+    "UnloadedModel",
     "UnrolledError",
 ]
 
 _MODULES = {
     "Activations": "answers",
+    "AdminClient": "admin",
     "AsyncClient": "async_client",
     "AsyncSession": "async_session",
     "AsyncSteps": "async_steps",
@@ -67,13 +75,17 @@ _MODULES = {
     "Classification": "answers",
     "Client": "client",
     "Figure": "models",
+    "LoadedModel": "operation",
     "ModelInfo": "models",
+    "ModelStats": "operation",
     "Output": "answers",
     "Port": "models",
+    "ServerStats": "operation",
     "Session": "session",
     "Steps": "steps",
     "Stream": "stream",
     "Tls": "credentials",
+    "UnloadedModel": "operation",
     "UnrolledError": "errors",
 }
 

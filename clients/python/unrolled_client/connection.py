@@ -33,15 +33,8 @@ class Connection:
         resume: ResumePolicy | None,
         token: Token | None,
     ) -> None:
-        merged, address = merge_options(options), resolve_target(target)
         self._token = resolve_token(token)
-        check_privacy(address, self._token, credentials)
-        if isinstance(credentials, Tls):
-            credentials = credentials.channel_credentials()
-        if credentials is None:
-            self._channel = grpc.insecure_channel(address, merged)
-        else:
-            self._channel = grpc.secure_channel(address, credentials, merged)
+        self._channel = open_channel(resolve_target(target), credentials, self._token, options)
         self._stubs = Stubs.on(self._channel)
         self._metadata = tuple(metadata)
         self._call_timeout = call_timeout
@@ -112,6 +105,23 @@ class Connection:
     def _check_open(self) -> None:
         if self._is_closed:
             raise Cancelled("this program closed the client", code=grpc.StatusCode.CANCELLED)
+
+
+def open_channel(
+    address: str, credentials: Tls | grpc.ChannelCredentials | None, token: Token | None, options: Options
+) -> grpc.Channel:
+    """Return a channel to a server to which a token may be shown.
+
+    Raises:
+        ValueError: the token would travel to another machine in clear text.
+    """
+    check_privacy(address, token, credentials)
+    if isinstance(credentials, Tls):
+        credentials = credentials.channel_credentials()
+    merged = merge_options(options)
+    if credentials is None:
+        return grpc.insecure_channel(address, merged)
+    return grpc.secure_channel(address, credentials, merged)
 
 
 def outcome_of(future: Any, call: UnaryCall[Reply]) -> Reply:

@@ -10,7 +10,7 @@ working.
     |- Aborted              SessionBusy, SessionMoved, Preempted, ReaderStalled, IdempotencyConflict
     |- FailedPrecondition   PositionMismatch, ModelMismatch, TaskMismatch, SnapshotMismatch
     |- OutOfRange           RewindOutOfRange
-    |- ResourceExhausted    SlotsExhausted, QueueFull
+    |- ResourceExhausted    SlotsExhausted, QueueFull, QuotaExceeded, Overloaded
     |- Unavailable          Draining, StoreUnavailable, Unreachable
     |- InternalError        IncompleteStream
     |- Unauthenticated
@@ -159,7 +159,15 @@ class SlotsExhausted(ResourceExhausted):
 
 
 class QueueFull(ResourceExhausted):
-    """Too many streams are waiting."""
+    """Too many streams, or tokens, are waiting."""
+
+
+class QuotaExceeded(ResourceExhausted):
+    """The caller has as many streams, sessions or tokens a second as it may."""
+
+
+class Overloaded(ResourceExhausted):
+    """What waits before the call would keep its first token past its deadline."""
 
 
 class Unavailable(UnrolledError):
@@ -222,6 +230,8 @@ BY_REASON: Mapping[str, type[UnrolledError]] = MappingProxyType(
         "SNAPSHOT_MISMATCH": SnapshotMismatch,
         "SLOTS_EXHAUSTED": SlotsExhausted,
         "QUEUE_FULL": QueueFull,
+        "QUOTA_EXCEEDED": QuotaExceeded,
+        "OVERLOADED": Overloaded,
         "STORE_UNAVAILABLE": StoreUnavailable,
         "READER_STALLED": ReaderStalled,
         "DRAINING": Draining,

@@ -8,32 +8,43 @@ from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Map
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class Priority(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    PRIORITY_UNSPECIFIED: _ClassVar[Priority]
+    PRIORITY_INTERACTIVE: _ClassVar[Priority]
+    PRIORITY_BATCH: _ClassVar[Priority]
+
 class FinishReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     FINISH_REASON_UNSPECIFIED: _ClassVar[FinishReason]
     FINISH_REASON_LENGTH: _ClassVar[FinishReason]
     FINISH_REASON_STOP: _ClassVar[FinishReason]
     FINISH_REASON_END: _ClassVar[FinishReason]
+PRIORITY_UNSPECIFIED: Priority
+PRIORITY_INTERACTIVE: Priority
+PRIORITY_BATCH: Priority
 FINISH_REASON_UNSPECIFIED: FinishReason
 FINISH_REASON_LENGTH: FinishReason
 FINISH_REASON_STOP: FinishReason
 FINISH_REASON_END: FinishReason
 
 class ScoreRequest(_message.Message):
-    __slots__ = ("model", "text", "logprobs", "per_token", "activations", "condition")
+    __slots__ = ("model", "text", "logprobs", "per_token", "activations", "condition", "priority")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
     LOGPROBS_FIELD_NUMBER: _ClassVar[int]
     PER_TOKEN_FIELD_NUMBER: _ClassVar[int]
     ACTIVATIONS_FIELD_NUMBER: _ClassVar[int]
     CONDITION_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
     model: str
     text: str
     logprobs: int
     per_token: bool
     activations: Activations
     condition: Conditioning
-    def __init__(self, model: _Optional[str] = ..., text: _Optional[str] = ..., logprobs: _Optional[int] = ..., per_token: bool = ..., activations: _Optional[_Union[Activations, _Mapping]] = ..., condition: _Optional[_Union[Conditioning, _Mapping]] = ...) -> None: ...
+    priority: Priority
+    def __init__(self, model: _Optional[str] = ..., text: _Optional[str] = ..., logprobs: _Optional[int] = ..., per_token: bool = ..., activations: _Optional[_Union[Activations, _Mapping]] = ..., condition: _Optional[_Union[Conditioning, _Mapping]] = ..., priority: _Optional[_Union[Priority, str]] = ...) -> None: ...
 
 class ScoreResponse(_message.Message):
     __slots__ = ("logprob", "tokens", "nats_per_token", "bits_per_token", "logprobs", "activations")
@@ -52,7 +63,7 @@ class ScoreResponse(_message.Message):
     def __init__(self, logprob: _Optional[float] = ..., tokens: _Optional[int] = ..., nats_per_token: _Optional[float] = ..., bits_per_token: _Optional[float] = ..., logprobs: _Optional[_Iterable[_Union[TokenLogprobs, _Mapping]]] = ..., activations: _Optional[_Iterable[_Union[_bundle_pb2.Vector, _Mapping]]] = ...) -> None: ...
 
 class GenerateRequest(_message.Message):
-    __slots__ = ("model", "session_id", "prompt", "max_tokens", "sampling", "stop", "seed", "logprobs", "expected_position", "resumed_tokens", "max_chunk_tokens", "preempt", "condition", "prompt_vectors", "activations")
+    __slots__ = ("model", "session_id", "prompt", "max_tokens", "sampling", "stop", "seed", "logprobs", "expected_position", "resumed_tokens", "max_chunk_tokens", "preempt", "condition", "prompt_vectors", "activations", "priority")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     PROMPT_FIELD_NUMBER: _ClassVar[int]
@@ -68,6 +79,7 @@ class GenerateRequest(_message.Message):
     CONDITION_FIELD_NUMBER: _ClassVar[int]
     PROMPT_VECTORS_FIELD_NUMBER: _ClassVar[int]
     ACTIVATIONS_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
     model: str
     session_id: str
     prompt: str
@@ -83,7 +95,8 @@ class GenerateRequest(_message.Message):
     condition: Conditioning
     prompt_vectors: _containers.RepeatedCompositeFieldContainer[_bundle_pb2.Vector]
     activations: Activations
-    def __init__(self, model: _Optional[str] = ..., session_id: _Optional[str] = ..., prompt: _Optional[str] = ..., max_tokens: _Optional[int] = ..., sampling: _Optional[_Union[Sampling, _Mapping]] = ..., stop: _Optional[_Iterable[str]] = ..., seed: _Optional[int] = ..., logprobs: _Optional[int] = ..., expected_position: _Optional[int] = ..., resumed_tokens: _Optional[int] = ..., max_chunk_tokens: _Optional[int] = ..., preempt: bool = ..., condition: _Optional[_Union[Conditioning, _Mapping]] = ..., prompt_vectors: _Optional[_Iterable[_Union[_bundle_pb2.Vector, _Mapping]]] = ..., activations: _Optional[_Union[Activations, _Mapping]] = ...) -> None: ...
+    priority: Priority
+    def __init__(self, model: _Optional[str] = ..., session_id: _Optional[str] = ..., prompt: _Optional[str] = ..., max_tokens: _Optional[int] = ..., sampling: _Optional[_Union[Sampling, _Mapping]] = ..., stop: _Optional[_Iterable[str]] = ..., seed: _Optional[int] = ..., logprobs: _Optional[int] = ..., expected_position: _Optional[int] = ..., resumed_tokens: _Optional[int] = ..., max_chunk_tokens: _Optional[int] = ..., preempt: bool = ..., condition: _Optional[_Union[Conditioning, _Mapping]] = ..., prompt_vectors: _Optional[_Iterable[_Union[_bundle_pb2.Vector, _Mapping]]] = ..., activations: _Optional[_Union[Activations, _Mapping]] = ..., priority: _Optional[_Union[Priority, str]] = ...) -> None: ...
 
 class Conditioning(_message.Message):
     __slots__ = ("label", "vector")

@@ -16,7 +16,7 @@ from unrolled.v1 import bundle_pb2 as unrolled_dot_v1_dot_bundle__pb2
 from unrolled.v1 import generation_pb2 as unrolled_dot_v1_dot_generation__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aunrolled/v1/sequence.proto\x12\x0bunrolled.v1\x1a\x18unrolled/v1/bundle.proto\x1a\x1cunrolled/v1/generation.proto\"\xa2\x01\n\x07Opening\x12\r\n\x05model\x18\x01 \x01(\t\x12\x12\n\nsession_id\x18\x02 \x01(\t\x12\x1e\n\x11\x65xpected_position\x18\x03 \x01(\x04H\x00\x88\x01\x01\x12\x0f\n\x07preempt\x18\x04 \x01(\x08\x12-\n\x0b\x61\x63tivations\x18\x05 \x01(\x0b\x32\x18.unrolled.v1.ActivationsB\x14\n\x12_expected_position\"<\n\x06Inputs\x12\x0c\n\x04text\x18\x01 \x01(\t\x12$\n\x07vectors\x18\x02 \x03(\x0b\x32\x13.unrolled.v1.Vector\"S\n\x06Output\x12\r\n\x05label\x18\x01 \x01(\t\x12\x15\n\rprobabilities\x18\x02 \x03(\x02\x12\x0e\n\x06values\x18\x03 \x03(\x02\x12\x13\n\x0b\x61\x63tivations\x18\x04 \x03(\x02\"Y\n\x0bStepRequest\x12%\n\x07opening\x18\x01 \x01(\x0b\x32\x14.unrolled.v1.Opening\x12#\n\x06inputs\x18\x02 \x01(\x0b\x32\x13.unrolled.v1.Inputs\"F\n\x0cStepResponse\x12$\n\x07outputs\x18\x01 \x03(\x0b\x32\x13.unrolled.v1.Output\x12\x10\n\x08position\x18\x02 \x01(\x04\"]\n\x0f\x43lassifyRequest\x12%\n\x07opening\x18\x01 \x01(\x0b\x32\x14.unrolled.v1.Opening\x12#\n\x06inputs\x18\x02 \x01(\x0b\x32\x13.unrolled.v1.Inputs\"Y\n\x10\x43lassifyResponse\x12#\n\x06output\x18\x01 \x01(\x0b\x32\x13.unrolled.v1.Output\x12\x0e\n\x06inputs\x18\x02 \x01(\x04\x12\x10\n\x08position\x18\x03 \x01(\x04\"\xd9\x01\n\x10TransduceRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12#\n\x06source\x18\x02 \x01(\x0b\x32\x13.unrolled.v1.Inputs\x12\x12\n\nmax_tokens\x18\x03 \x01(\r\x12\'\n\x08sampling\x18\x04 \x01(\x0b\x32\x15.unrolled.v1.Sampling\x12\x0c\n\x04stop\x18\x05 \x03(\t\x12\x11\n\x04seed\x18\x06 \x01(\x04H\x00\x88\x01\x01\x12\x10\n\x08logprobs\x18\x07 \x01(\r\x12\x18\n\x10max_chunk_tokens\x18\x08 \x01(\rB\x07\n\x05_seed\"h\n\x11TransduceResponse\x12#\n\x05\x63hunk\x18\x01 \x01(\x0b\x32\x12.unrolled.v1.ChunkH\x00\x12%\n\x06\x66inish\x18\x02 \x01(\x0b\x32\x13.unrolled.v1.FinishH\x00\x42\x07\n\x05\x65vent2\xeb\x01\n\x0fSequenceService\x12?\n\x04Step\x12\x18.unrolled.v1.StepRequest\x1a\x19.unrolled.v1.StepResponse(\x01\x30\x01\x12I\n\x08\x43lassify\x12\x1c.unrolled.v1.ClassifyRequest\x1a\x1d.unrolled.v1.ClassifyResponse(\x01\x12L\n\tTransduce\x12\x1d.unrolled.v1.TransduceRequest\x1a\x1e.unrolled.v1.TransduceResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aunrolled/v1/sequence.proto\x12\x0bunrolled.v1\x1a\x18unrolled/v1/bundle.proto\x1a\x1cunrolled/v1/generation.proto\"\xcb\x01\n\x07Opening\x12\r\n\x05model\x18\x01 \x01(\t\x12\x12\n\nsession_id\x18\x02 \x01(\t\x12\x1e\n\x11\x65xpected_position\x18\x03 \x01(\x04H\x00\x88\x01\x01\x12\x0f\n\x07preempt\x18\x04 \x01(\x08\x12-\n\x0b\x61\x63tivations\x18\x05 \x01(\x0b\x32\x18.unrolled.v1.Activations\x12\'\n\x08priority\x18\x06 \x01(\x0e\x32\x15.unrolled.v1.PriorityB\x14\n\x12_expected_position\"<\n\x06Inputs\x12\x0c\n\x04text\x18\x01 \x01(\t\x12$\n\x07vectors\x18\x02 \x03(\x0b\x32\x13.unrolled.v1.Vector\"S\n\x06Output\x12\r\n\x05label\x18\x01 \x01(\t\x12\x15\n\rprobabilities\x18\x02 \x03(\x02\x12\x0e\n\x06values\x18\x03 \x03(\x02\x12\x13\n\x0b\x61\x63tivations\x18\x04 \x03(\x02\"Y\n\x0bStepRequest\x12%\n\x07opening\x18\x01 \x01(\x0b\x32\x14.unrolled.v1.Opening\x12#\n\x06inputs\x18\x02 \x01(\x0b\x32\x13.unrolled.v1.Inputs\"F\n\x0cStepResponse\x12$\n\x07outputs\x18\x01 \x03(\x0b\x32\x13.unrolled.v1.Output\x12\x10\n\x08position\x18\x02 \x01(\x04\"]\n\x0f\x43lassifyRequest\x12%\n\x07opening\x18\x01 \x01(\x0b\x32\x14.unrolled.v1.Opening\x12#\n\x06inputs\x18\x02 \x01(\x0b\x32\x13.unrolled.v1.Inputs\"Y\n\x10\x43lassifyResponse\x12#\n\x06output\x18\x01 \x01(\x0b\x32\x13.unrolled.v1.Output\x12\x0e\n\x06inputs\x18\x02 \x01(\x04\x12\x10\n\x08position\x18\x03 \x01(\x04\"\x82\x02\n\x10TransduceRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12#\n\x06source\x18\x02 \x01(\x0b\x32\x13.unrolled.v1.Inputs\x12\x12\n\nmax_tokens\x18\x03 \x01(\r\x12\'\n\x08sampling\x18\x04 \x01(\x0b\x32\x15.unrolled.v1.Sampling\x12\x0c\n\x04stop\x18\x05 \x03(\t\x12\x11\n\x04seed\x18\x06 \x01(\x04H\x00\x88\x01\x01\x12\x10\n\x08logprobs\x18\x07 \x01(\r\x12\x18\n\x10max_chunk_tokens\x18\x08 \x01(\r\x12\'\n\x08priority\x18\t \x01(\x0e\x32\x15.unrolled.v1.PriorityB\x07\n\x05_seed\"h\n\x11TransduceResponse\x12#\n\x05\x63hunk\x18\x01 \x01(\x0b\x32\x12.unrolled.v1.ChunkH\x00\x12%\n\x06\x66inish\x18\x02 \x01(\x0b\x32\x13.unrolled.v1.FinishH\x00\x42\x07\n\x05\x65vent2\xeb\x01\n\x0fSequenceService\x12?\n\x04Step\x12\x18.unrolled.v1.StepRequest\x1a\x19.unrolled.v1.StepResponse(\x01\x30\x01\x12I\n\x08\x43lassify\x12\x1c.unrolled.v1.ClassifyRequest\x1a\x1d.unrolled.v1.ClassifyResponse(\x01\x12L\n\tTransduce\x12\x1d.unrolled.v1.TransduceRequest\x1a\x1e.unrolled.v1.TransduceResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -24,23 +24,23 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'unrolled.v1.sequence_pb2', 
 if _descriptor._USE_C_DESCRIPTORS == False:
   DESCRIPTOR._options = None
   _globals['_OPENING']._serialized_start=100
-  _globals['_OPENING']._serialized_end=262
-  _globals['_INPUTS']._serialized_start=264
-  _globals['_INPUTS']._serialized_end=324
-  _globals['_OUTPUT']._serialized_start=326
-  _globals['_OUTPUT']._serialized_end=409
-  _globals['_STEPREQUEST']._serialized_start=411
-  _globals['_STEPREQUEST']._serialized_end=500
-  _globals['_STEPRESPONSE']._serialized_start=502
-  _globals['_STEPRESPONSE']._serialized_end=572
-  _globals['_CLASSIFYREQUEST']._serialized_start=574
-  _globals['_CLASSIFYREQUEST']._serialized_end=667
-  _globals['_CLASSIFYRESPONSE']._serialized_start=669
-  _globals['_CLASSIFYRESPONSE']._serialized_end=758
-  _globals['_TRANSDUCEREQUEST']._serialized_start=761
-  _globals['_TRANSDUCEREQUEST']._serialized_end=978
-  _globals['_TRANSDUCERESPONSE']._serialized_start=980
-  _globals['_TRANSDUCERESPONSE']._serialized_end=1084
-  _globals['_SEQUENCESERVICE']._serialized_start=1087
-  _globals['_SEQUENCESERVICE']._serialized_end=1322
+  _globals['_OPENING']._serialized_end=303
+  _globals['_INPUTS']._serialized_start=305
+  _globals['_INPUTS']._serialized_end=365
+  _globals['_OUTPUT']._serialized_start=367
+  _globals['_OUTPUT']._serialized_end=450
+  _globals['_STEPREQUEST']._serialized_start=452
+  _globals['_STEPREQUEST']._serialized_end=541
+  _globals['_STEPRESPONSE']._serialized_start=543
+  _globals['_STEPRESPONSE']._serialized_end=613
+  _globals['_CLASSIFYREQUEST']._serialized_start=615
+  _globals['_CLASSIFYREQUEST']._serialized_end=708
+  _globals['_CLASSIFYRESPONSE']._serialized_start=710
+  _globals['_CLASSIFYRESPONSE']._serialized_end=799
+  _globals['_TRANSDUCEREQUEST']._serialized_start=802
+  _globals['_TRANSDUCEREQUEST']._serialized_end=1060
+  _globals['_TRANSDUCERESPONSE']._serialized_start=1062
+  _globals['_TRANSDUCERESPONSE']._serialized_end=1166
+  _globals['_SEQUENCESERVICE']._serialized_start=1169
+  _globals['_SEQUENCESERVICE']._serialized_end=1404
 # @@protoc_insertion_point(module_scope)

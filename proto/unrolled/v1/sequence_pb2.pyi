@@ -8,18 +8,20 @@ from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Map
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Opening(_message.Message):
-    __slots__ = ("model", "session_id", "expected_position", "preempt", "activations")
+    __slots__ = ("model", "session_id", "expected_position", "preempt", "activations", "priority")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     EXPECTED_POSITION_FIELD_NUMBER: _ClassVar[int]
     PREEMPT_FIELD_NUMBER: _ClassVar[int]
     ACTIVATIONS_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
     model: str
     session_id: str
     expected_position: int
     preempt: bool
     activations: _generation_pb2.Activations
-    def __init__(self, model: _Optional[str] = ..., session_id: _Optional[str] = ..., expected_position: _Optional[int] = ..., preempt: bool = ..., activations: _Optional[_Union[_generation_pb2.Activations, _Mapping]] = ...) -> None: ...
+    priority: _generation_pb2.Priority
+    def __init__(self, model: _Optional[str] = ..., session_id: _Optional[str] = ..., expected_position: _Optional[int] = ..., preempt: bool = ..., activations: _Optional[_Union[_generation_pb2.Activations, _Mapping]] = ..., priority: _Optional[_Union[_generation_pb2.Priority, str]] = ...) -> None: ...
 
 class Inputs(_message.Message):
     __slots__ = ("text", "vectors")
@@ -76,7 +78,7 @@ class ClassifyResponse(_message.Message):
     def __init__(self, output: _Optional[_Union[Output, _Mapping]] = ..., inputs: _Optional[int] = ..., position: _Optional[int] = ...) -> None: ...
 
 class TransduceRequest(_message.Message):
-    __slots__ = ("model", "source", "max_tokens", "sampling", "stop", "seed", "logprobs", "max_chunk_tokens")
+    __slots__ = ("model", "source", "max_tokens", "sampling", "stop", "seed", "logprobs", "max_chunk_tokens", "priority")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     MAX_TOKENS_FIELD_NUMBER: _ClassVar[int]
@@ -85,6 +87,7 @@ class TransduceRequest(_message.Message):
     SEED_FIELD_NUMBER: _ClassVar[int]
     LOGPROBS_FIELD_NUMBER: _ClassVar[int]
     MAX_CHUNK_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
     model: str
     source: Inputs
     max_tokens: int
@@ -93,7 +96,8 @@ class TransduceRequest(_message.Message):
     seed: int
     logprobs: int
     max_chunk_tokens: int
-    def __init__(self, model: _Optional[str] = ..., source: _Optional[_Union[Inputs, _Mapping]] = ..., max_tokens: _Optional[int] = ..., sampling: _Optional[_Union[_generation_pb2.Sampling, _Mapping]] = ..., stop: _Optional[_Iterable[str]] = ..., seed: _Optional[int] = ..., logprobs: _Optional[int] = ..., max_chunk_tokens: _Optional[int] = ...) -> None: ...
+    priority: _generation_pb2.Priority
+    def __init__(self, model: _Optional[str] = ..., source: _Optional[_Union[Inputs, _Mapping]] = ..., max_tokens: _Optional[int] = ..., sampling: _Optional[_Union[_generation_pb2.Sampling, _Mapping]] = ..., stop: _Optional[_Iterable[str]] = ..., seed: _Optional[int] = ..., logprobs: _Optional[int] = ..., max_chunk_tokens: _Optional[int] = ..., priority: _Optional[_Union[_generation_pb2.Priority, str]] = ...) -> None: ...
 
 class TransduceResponse(_message.Message):
     __slots__ = ("chunk", "finish")

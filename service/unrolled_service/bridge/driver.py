@@ -114,7 +114,7 @@ class Driver:
             if done is None:
                 self._tell(is_idle=True)
                 if not news:
-                    self._wake.wait(self._engine.registry.seconds_to_expiry())
+                    self._wake.wait(self._engine.seconds_to_wake())
                     self._engine.registry.expire()
 
     def _tell(self, *, is_idle: bool = False) -> None:
@@ -140,7 +140,7 @@ class Driver:
             done = self._engine.slice(self._tell)
         except SliceFailed as failure:
             _log.exception("a slice of %s failed", failure)
-            return None, self._engine.fail(failure, model=str(failure))
+            return None, self._engine.fail(failure, key=str(failure))
         return done, done.deliveries if done else []
 
     def _publish(self, obeyed: list[_Command], done: list[Slice], news: list[Delivery]) -> None:

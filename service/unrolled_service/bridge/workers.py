@@ -1,16 +1,17 @@
 """Engines side by side, each on its own thread: for hosts with more cores than one engine can use.
 
 A session stays on the worker that made it; the last character of its id says which. A call without a
-session goes to the worker with the fewest rows. Runs on the event loop.
+session goes to the worker with the fewest calls. Runs on the event loop.
 """
 
 import heapq
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count, islice
 
 from unrolled_service.bridge.driver import Driver
-from unrolled_service.engine import Engine
+from unrolled_service.engine import Engine, Lanes, make_lanes
 from unrolled_service.models.bundle import Bundle
 from unrolled_service.rows.slice import Slice
 from unrolled_service.sessions.session import SessionInfo
@@ -22,10 +23,16 @@ MAX_WORKERS = len(_MARKS)
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """An engine and the driver that runs it."""
+    """An engine and the driver that runs it.
+
+    Attributes:
+        calls: how many calls there are by the key of their lane; the engine may be about to hear of some. To be read
+            and changed on the event loop.
+    """
 
     engine: Engine
     driver: Driver
+    calls: Counter[str] = field(default_factory=Counter)
 
 
 class Workers:
@@ -43,9 +50,11 @@ class Workers:
             update={
                 "max_sessions": -(-settings.max_sessions // number),
                 "max_streams": -(-settings.max_streams // number),
+                "max_waiting_tokens": -(-settings.max_waiting_tokens // number),
             }
         )
         engines = [Engine(bundles, share, mark=mark, serials=serials) for mark in _MARKS[:number]]
+        self._share = share
         self._workers = [Worker(engine, Driver(engine, on_slice)) for engine in engines]
 
     def __iter__(self) -> Iterator[Worker]:
@@ -56,14 +65,22 @@ class Workers:
         """Rows that were submitted and not closed."""
         return sum(worker.engine.streams for worker in self)
 
+    def make_lanes(self, bundle: Bundle) -> list[Lanes]:
+        """Make what each worker needs to serve a bundle. Any thread may call it."""
+        return [make_lanes(bundle, self._share) for _ in self]
+
+    def owned_by(self, owner: str) -> int:
+        """Return how many sessions a tenant has."""
+        return sum(worker.engine.registry.owned_by(owner) for worker in self)
+
     def of_session(self, session_id: str) -> Worker:
         """Return the worker of a session; some worker, which does not know it, if there is no such session."""
         place = _MARKS.find(session_id[-1:])
         return self._workers[place if 0 <= place < len(self._workers) else 0]
 
     def for_stream(self) -> Worker:
-        """Return the worker with the fewest rows."""
-        return min(self._workers, key=lambda worker: worker.engine.streams)
+        """Return the worker with the fewest calls; its engine need not have heard of them yet."""
+        return min(self._workers, key=lambda worker: worker.calls.total())
 
     def for_session(self) -> Worker:
         """Return the worker with the fewest sessions."""

@@ -23,6 +23,12 @@ _METHODS = {
         "ImportSnapshot": Scope.SESSION,
     },
     "unrolled.v1.ModelService": {"ListModels": Scope.GENERATE, "GetModel": Scope.GENERATE},
+    "unrolled.admin.v1.AdminService": {
+        "LoadModel": Scope.ADMIN,
+        "UnloadModel": Scope.ADMIN,
+        "Drain": Scope.ADMIN,
+        "GetStats": Scope.ADMIN,
+    },
 }
 SCOPES = {f"/{service}/{name}": scope for service, names in _METHODS.items() for name, scope in names.items()}
 """The scope of every method that needs one."""

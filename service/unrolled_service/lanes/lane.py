@@ -29,6 +29,8 @@ class Lane(ABC):
         settings: limits of rows, steps, streams and sessions.
 
     Attributes:
+        key: tells it from the lanes of other bundles, also of that name.
+        is_leaving: it takes no new rows.
         form: what its sessions' histories are made of.
         residency: where the sessions' states are.
         scheduler: which rows run.
@@ -39,6 +41,8 @@ class Lane(ABC):
     def __init__(self, bundle: Bundle, initial: Floats, settings: Settings) -> None:
         self.bundle = bundle
         host = bundle.host
+        self.key = host.key
+        self.is_leaving = False
         self.form = Format(host.vocabulary_size, host.input_width, host.is_generative)
         self.residency = Residency(initial, max(settings.slots, settings.max_streams))
         self.scheduler = Scheduler(
@@ -47,6 +51,8 @@ class Lane(ABC):
             slice_s=settings.slice_ms / 1000,
             pause_s=settings.pause_ms / 1000,
             credit=settings.credit,
+            turn_s=settings.turn_s,
+            ageing_s=settings.ageing_s,
         )
         self.sessions = 0
         self.streams = 0

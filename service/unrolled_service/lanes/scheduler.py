@@ -1,22 +1,25 @@
 """Chooses the rows of the next slice and how many steps they run.
 
 Streams join and leave between slices. One whose reader is too far behind rests: it holds its state
-but no row. So does one that waits for inputs of its caller. Runs on the engine's thread.
+but no row. So does one that waits for inputs of its caller, and one whose tenant has had as many tokens as it may. Runs
+on the engine's thread; its numbers, and ``wait_s``, may be read from any.
 """
 
 import math
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 
+from unrolled_service.lanes.places import Places
 from unrolled_service.rows.row import Row
 from unrolled_service.rows.slice import Samples
+from unrolled_service.tenants.terms import Terms
 
 _UNKNOWN_STEP_S = 0.0005
 _SHORTEST_STEP_S = 1e-7
 _LEARNING_RATE = 0.2
 _OVERHEAD_SHARE = 0.03
 _HURRY_S = 0.0025
+_WORTH_SHARE = 0.9
 _MESSAGES_PER_S = 3500
 _ROWS_PER_S = 10_000
 
@@ -30,76 +33,148 @@ class Scheduler:
         slice_s: how long a slice should take at most.
         pause_s: how long text gathers before it travels.
         credit: unread characters past which a stream rests; it returns at half of it.
+        turn_s: how long a stream keeps its row while others wait.
+        ageing_s: how much later a stream of batch priority counts as having come.
     """
 
-    def __init__(self, *, max_rows: int, max_steps: int, slice_s: float, pause_s: float, credit: int) -> None:
+    def __init__(
+        self,
+        *,
+        max_rows: int,
+        max_steps: int,
+        slice_s: float,
+        pause_s: float,
+        credit: int,
+        turn_s: float,
+        ageing_s: float,
+    ) -> None:
         self._max_rows = max_rows
         self._max_steps = max_steps
         self._slice_s = slice_s
         self._pause_s = pause_s
         self._credit = credit
-        self._running: dict[Row, None] = {}
-        self._waiting: deque[Row] = deque()
-        self._resting: list[Row] = []
+        self._turn_s = turn_s
+        self._places = Places(max_rows, turn_s, ageing_s)
+        self._resting: dict[Row, None] = {}
         self._starved: dict[Row, None] = {}
+        self._limited = 0  # streams whose tenants have budgets
+        self._now = -math.inf
         self._step_s: dict[int, float] = {}
         self._overhead_s: dict[int, float] = {}
 
     def __len__(self) -> int:
-        return len(self._running) + len(self._waiting) + len(self._resting) + len(self._starved)
+        return self.running + self.waiting + self.resting
 
     def __iter__(self) -> Iterator[Row]:
-        return chain(self._running, self._waiting, self._resting, self._starved)
+        return chain(self._places, self._places.line, self._resting, self._starved)
 
     @property
     def running(self) -> int:
         """Streams with a row."""
-        return len(self._running)
+        return len(self._places)
 
     @property
     def waiting(self) -> int:
         """Streams that want a row."""
-        return len(self._waiting)
+        return len(self._places.line)
+
+    @property
+    def waiting_steps(self) -> int:
+        """Steps that waiting streams have before them: inputs to feed, and outputs to give."""
+        return self._places.line.steps
 
     @property
     def resting(self) -> int:
-        """Streams that wait for their readers, or for inputs."""
+        """Streams that wait for their readers, for inputs, or for their tenants' budgets."""
         return len(self._resting) + len(self._starved)
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether there are streams whose tenants have budgets."""
+        return self._limited > 0
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a new stream would get a row at once."""
+        return self.running + self.waiting < self._max_rows
 
     def add(self, stream: Row) -> None:
         """Take in a new stream."""
+        self._limited += stream.terms.budget is not None
         if stream.is_starved:
             self._starved[stream] = None
         else:
-            self._waiting.append(stream)
+            self._places.wait(stream, stream.arrived)
 
     def feed(self, stream: Row) -> None:
         """Note that a stream has got inputs; nothing happens if it did not wait for them."""
         if stream in self._starved:
             del self._starved[stream]
-            self._waiting.append(stream)
+            self._places.wait(stream, self._now)
 
     def remove(self, stream: Row) -> None:
         """Let go of a stream, whatever it does; nothing happens if it left before."""
-        self._running.pop(stream, None)
-        self._starved.pop(stream, None)
-        for place in (self._waiting, self._resting):
-            if stream in place:
-                place.remove(stream)
+        if self._places.leave(stream) or stream in self._resting or stream in self._starved:
+            self._resting.pop(stream, None)
+            self._starved.pop(stream, None)
+            self._limited -= stream.terms.budget is not None
 
-    def choose(self) -> list[Row]:
-        """Return the streams that get a row for the next slice and had none before."""
-        for stream in [each for each in self._resting if each.unread <= self._credit // 2]:
-            self._resting.remove(stream)
-            if stream.is_starved:
-                self._starved[stream] = None
-            else:
-                self._waiting.appendleft(stream)
-        joining = []
-        while self._waiting and len(self._running) < self._max_rows:
-            joining.append(self._waiting.popleft())
-            self._running[joining[-1]] = None
-        return joining
+    def make_way(self, now: float) -> list[Row]:
+        """Take the rows away from streams that may not go on, or whose turn is over while others wait; return those.
+
+        Args:
+            now: engine time.
+        """
+        self._now = now
+        spent = [row for row in self._places if _seconds_left(row, now)] if self._limited else []
+        for stream in spent:
+            self._places.leave(stream)
+            self._resting[stream] = None
+        if self._resting:
+            self._rouse(now)
+        return spent + self._places.make_way(now)
+
+    def choose(self, now: float) -> list[Row]:
+        """Return the streams that get a row for the next slice and had none before. Comes after ``make_way``."""
+        return self._places.fill(now)
+
+    def spend(self, rows: Iterable[Row], steps: Iterable[int], now: float) -> None:
+        """Let tenants' budgets pay for what a slice did, steps of each row."""
+        for row, taken in zip(rows, steps, strict=True):
+            if row.terms.budget:
+                row.terms.budget.spend(taken, now)
+
+    def seconds_to_rouse(self, now: float) -> float | None:
+        """Return the seconds until a budget lets a stream go on that rests for want of it, or None."""
+        if not self._limited:
+            return None
+        return min(filter(None, (_seconds_left(row, now) for row in self)), default=None)
+
+    def may_wait(self, tenant: str, steps: int, limit: int) -> bool:
+        """Return whether a new stream may wait with so many steps before it.
+
+        It may while no more than the limit wait with it, or no more than its tenant's part of that if all had the same.
+        Any thread may call it.
+        """
+        line = self._places.line
+        if line.steps + steps <= limit:
+            return True
+        tenants = self._places.tenants + (tenant not in line.tenants)
+        return tenants > 1 and (line.of(tenant)[1] + steps) * tenants <= limit
+
+    def wait_s(self, terms: Terms, steps: int) -> float:
+        """Return about how long a new stream would wait until it has run so many steps; rather too short than too long.
+
+        Those of its tenant that wait before it have a turn each, or what is left of them if that is less, side by side
+        on the tenant's share of the rows. Half of that counts: streams end before their time. Any thread may call it.
+        """
+        step_s = self._step_s.get(self.running.bit_length(), 0.0)
+        own_s = steps * step_s
+        if self.has_room:
+            return own_s / 2
+        rows, waiting_steps = self._places.line.of(terms.tenant)
+        before_s = min(waiting_steps * step_s, rows * self._turn_s) * self._places.tenants / self._max_rows
+        return (before_s + own_s) / 2
 
     def steps(self, rows: Sequence[Row], wanted: int) -> int:
         """Return K for a slice of these rows, whose last wanted token is so many steps away.
@@ -139,6 +214,13 @@ class Scheduler:
         for known, seconds in ((self._step_s, max(run_s / steps, _SHORTEST_STEP_S)), (self._overhead_s, overhead_s)):
             before = known.get(size, seconds)
             known[size] = before + _LEARNING_RATE * (seconds - before)
+        if self._max_rows.bit_length() in self._step_s:  # before that, more rows may bring anything
+            self._places.worth = self._count_worthwhile()
+
+    def _count_worthwhile(self) -> int:
+        """Return the fewest rows that are known to give nearly as much as any number of rows."""
+        rates = {1 << size - 1: (1 << size - 1) / step_s for size, step_s in self._step_s.items()}
+        return min(rows for rows, rate in rates.items() if rate >= _WORTH_SHARE * max(rates.values()))
 
     def settle(self, told: Iterable[Row]) -> list[Row]:
         """Take the rows away from streams that are finished, starved or too far ahead of their readers; return those.
@@ -152,9 +234,26 @@ class Scheduler:
             if not (stream.is_finished or stream.is_starved or is_behind):
                 continue
             leaving.append(stream)
-            del self._running[stream]
-            if is_behind and not stream.is_finished:
-                self._resting.append(stream)
-            elif stream.is_starved:
+            self._places.leave(stream)
+            if stream.is_finished:
+                self._limited -= stream.terms.budget is not None
+            elif is_behind:
+                self._resting[stream] = None
+            else:
                 self._starved[stream] = None
         return leaving
+
+    def _rouse(self, now: float) -> None:
+        """Let streams go on that rested, whose readers have caught up and whose budgets allow it."""
+        roused = [row for row in self._resting if row.unread <= self._credit // 2 and not _seconds_left(row, now)]
+        for stream in reversed(roused):
+            del self._resting[stream]
+            if stream.is_starved:
+                self._starved[stream] = None
+            else:
+                self._places.come_back(stream, now)
+
+
+def _seconds_left(row: Row, now: float) -> float:
+    """Return the seconds until a row's tenant may have tokens again."""
+    return row.terms.budget.seconds_left(now) if row.terms.budget else 0.0

@@ -39,7 +39,9 @@ class SequenceLane(Lane):
     def slice(self, now: float, before_run: Callable[[], None]) -> Slice | None:
         """Advance every chosen row by up to K steps; see ``Lane.slice``."""
         marks = [time.perf_counter()]
-        record, joining = self._record, cast(list[SequenceRow], self.scheduler.choose())
+        for row in self.scheduler.make_way(now):
+            self._leave(cast(SequenceRow, row))
+        record, joining = self._record, cast(list[SequenceRow], self.scheduler.choose(now))
         self._rows |= dict.fromkeys(joining)
         rows = list(self._rows)
         if not (rows or self._ending):
@@ -56,6 +58,8 @@ class SequenceLane(Lane):
         marks.append(time.perf_counter())
         started, _, gathered, ran = marks
         ended_at = now + ran - started
+        if self.scheduler.is_limited:
+            self.scheduler.spend(rows, taken, ended_at)
         if outcome and batch:
             self._hand_out(outcome, batch, rows, taken, ended_at, (ran - gathered) / steps)
         record.deliveries += [news for row in (*rows, *self._ending) if (news := row.tell(ended_at))]

@@ -7,7 +7,7 @@ takes its samples when it is time for news, or when it ends. Runs on the engine'
 
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -117,6 +117,10 @@ class Table:
     def steps_left(self) -> int:
         """Steps until the last token that anybody wants."""
         return int(self._left[: len(self._rows)].max())
+
+    def steps_of(self, rows: Sequence[TextRow], steps: int) -> Iterable[int]:
+        """Return how many of the next steps count for each row: none after the last token that it wants."""
+        return np.minimum(self._left[: len(rows)], steps).tolist()  # type: ignore[no-any-return]
 
     def step(self, outcome: Outcome, samples: Samples) -> list[TextRow]:
         """Take in what a run gave; return the rows that must take their samples now."""

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import cast
 
 from unrolled_service.graphs.program import Program
-from unrolled_service.lanes.lane import Lane
+from unrolled_service.lanes.lane import STAGES, Lane
 from unrolled_service.lanes.table import Table, count_inputs
 from unrolled_service.models.bundle import Bundle
 from unrolled_service.rows.row import NOWHERE, Row
@@ -32,10 +32,12 @@ class TextLane(Lane):
     def slice(self, now: float, before_run: Callable[[], None]) -> Slice | None:
         """Advance every chosen row by up to K steps; see ``Lane.slice``."""
         marks = [time.perf_counter()]
-        record, joining = self._record, self.scheduler.choose()
+        record = self._record
+        self._make_way(record, now)
+        joining = self.scheduler.choose(now)
         rows = self._table.arrange(cast(list[TextRow], joining), record)
         if not rows:
-            return None
+            return self._close_record(0, 0, marks * (1 + len(STAGES))) if record.deliveries else None
         steps = self.scheduler.steps(rows, self._table.steps_left)
         marks.append(time.perf_counter())
         self._note_waits(joining, now + marks[1] - marks[0])
@@ -57,6 +59,8 @@ class TextLane(Lane):
         )
         if batch.extras is not None:
             count_inputs(rows, batch, outcome)
+        if self.scheduler.is_limited:
+            self.scheduler.spend(rows, self._table.steps_of(rows, steps), samples.ended_at)
         told = self._deliver(self._table.step(outcome, samples), samples, record)
         marks.append(time.perf_counter())
         for row in self.scheduler.settle(told):
@@ -64,18 +68,30 @@ class TextLane(Lane):
         marks.append(time.perf_counter())
         return self._close_record(len(rows), steps, marks)
 
+    def _make_way(self, record: Slice, now: float) -> None:
+        """Take rows out of the batch whose places others get, after they have told what came of their samples."""
+        for row in cast(list[TextRow], self.scheduler.make_way(now)):
+            self._table.catch_up(row, record)
+            self._tell(row, now, record)
+            self._take_out(row)
+
     def _deliver(self, rows: Sequence[TextRow], samples: Samples, record: Slice) -> list[TextRow]:
         """Let rows take their samples and tell what came of them; return those that told."""
         told, now = [], samples.ended_at
         pause_s = self.scheduler.pause_s(samples)
         for row in rows:
             self._table.catch_up(row, record)
-            if delivery := row.tell(now):
-                record.generated_tokens += len(delivery.text)
-                record.deliveries.append(delivery)
+            if self._tell(row, now, record):
                 told.append(row)
             self._table.plan(row, row.told_at + pause_s)
         return told
+
+    def _tell(self, row: TextRow, now: float, record: Slice) -> bool:
+        delivery = row.tell(now)
+        if delivery:
+            record.generated_tokens += len(delivery.text)
+            record.deliveries.append(delivery)
+        return delivery is not None
 
     def _advance_sessions(self, rows: Sequence[TextRow]) -> None:
         """Let sessions follow to their rows' states, where everything up to there was delivered."""

@@ -5,19 +5,20 @@ Knows files, graphs and golden runs; not which form of a cell is served, nor wha
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 import onnx
 
-from unrolled.v1.bundle_pb2 import MODALITY_LABEL, Golden, Manifest, State
+from unrolled.v1.bundle_pb2 import MODALITY_LABEL, Golden, State
 from unrolled_service.errors import BundleError
 from unrolled_service.graphs.program import Program
 from unrolled_service.graphs.runtime import Graph, ProgramError
 from unrolled_service.graphs.sequence_program import SequenceProgram
 from unrolled_service.graphs.state import StateSpec
 from unrolled_service.models.beginning import Condition, Encoder
-from unrolled_service.models.bundle_files import parse_graph, parse_message, read_listed
+from unrolled_service.models.bundle_files import parse_graph, parse_message
+from unrolled_service.models.contents import Contents
 from unrolled_service.models.golden import Player, RunDiffers, check_golden, check_runs, replay_golden
+from unrolled_service.models.limits import Limits
 from unrolled_service.models.shape import (
     BRIDGE,
     CELL,
@@ -38,11 +39,12 @@ class Assembly:
     """Reads the graphs of one bundle.
 
     Args:
-        folder: where it lies.
-        manifest: without faults.
+        contents: what its folder held.
+        limits: what its graphs may be.
 
     Attributes:
-        folder, manifest: as given.
+        place: where it was read, for people.
+        manifest: its manifest.
         states: of the cell.
         condition, encoder: what sets the first state, if anything does.
 
@@ -50,10 +52,11 @@ class Assembly:
         BundleError: a file is not what it should be, or the runtime does not take it.
     """
 
-    def __init__(self, folder: Path, manifest: Manifest) -> None:
-        self.folder, self.manifest = folder, manifest
-        self.states = _specify(manifest.states)
-        self._signatures = describe_graphs(manifest)
+    def __init__(self, contents: Contents, limits: Limits) -> None:
+        self.place, self.manifest = contents.place, contents.manifest
+        self._contents, self._limits = contents, limits
+        self.states = _specify(self.manifest.states)
+        self._signatures = describe_graphs(self.manifest)
         self.condition = self._load_condition() if CONDITION in self._signatures else None
         self.encoder = self._load_encoder() if ENCODER in self._signatures else None
 
@@ -115,12 +118,11 @@ class Assembly:
 
     def _read_graph(self, name: str, role: str) -> onnx.ModelProto:
         """Return the graph of a file that plays the part of the one named ``role``."""
-        file = self.folder / name
-        return parse_graph(file, read_listed(file, self.manifest.files), self._signatures[role])
+        contents = self._contents
+        return parse_graph(contents.where(name), contents.files[name], self._signatures[role], self._limits)
 
     def _read_golden(self, name: str) -> Golden:
-        file = self.folder / name
-        return parse_message(file, read_listed(file, self.manifest.files), Golden())
+        return parse_message(self._contents.where(name), self._contents.files[name], Golden())
 
     @contextmanager
     def _naming(self, name: str) -> Iterator[None]:
@@ -128,9 +130,9 @@ class Assembly:
         try:
             yield
         except RunDiffers as error:
-            raise RunDiffers(f"{self.folder / name}: {error}") from error
+            raise RunDiffers(f"{self._contents.where(name)}: {error}") from error
         except (BundleError, ProgramError) as error:
-            raise BundleError(f"{self.folder / name}: {error}") from error
+            raise BundleError(f"{self._contents.where(name)}: {error}") from error
 
 
 def _specify(states: Sequence[State]) -> tuple[StateSpec, ...]:

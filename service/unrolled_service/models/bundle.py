@@ -1,8 +1,6 @@
 """A bundle: read once, checked, and replayed before it is served."""
 
-import hashlib
 import logging
-import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,20 +16,18 @@ from unrolled_service.graphs.sequence_program import SequenceProgram
 from unrolled_service.graphs.state import StateSpec
 from unrolled_service.models.assembly import Assembly
 from unrolled_service.models.beginning import Condition, Encoder
-from unrolled_service.models.bundle_files import parse_message, read_file
+from unrolled_service.models.contents import GOLDEN, Contents, read_contents
 from unrolled_service.models.golden import RunDiffers
+from unrolled_service.models.limits import Limits
 from unrolled_service.models.probe import is_independent, measure_numerics
-from unrolled_service.models.shape import CELL, find_faults, is_generative
+from unrolled_service.models.shape import CELL, is_generative
 from unrolled_service.models.vocabulary import Vocabulary
 from unrolled_service.settings import Precision
 from unrolled_service.snapshots.snapshot import Host
 
-FORMAT = 1
 _TRIALS, _TRIAL_ROWS, _TRIAL_STEPS = 5, 64, 16
 _WORTHWHILE = 1.2
 _log = logging.getLogger(__name__)
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}")
-_MANIFEST, _GOLDEN = "manifest.json", "golden.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,26 +59,31 @@ class Bundle:
     encoder: Encoder | None = None
 
 
-def load_bundle(folder: Path, precision: Precision = "auto") -> Bundle:
-    """Read, check and replay a bundle.
+def load_bundle(folder: Path, precision: Precision = "auto", limits: Limits | None = None) -> Bundle:
+    """Read, check and replay a bundle in this process: one that is trusted not to be made against the runtime.
 
     Args:
         folder: where it lies.
         precision: "fp32" or "int8" for that form of the cell; "auto" for the one that is faster here.
+        limits: how large and how odd it may be; None for the usual ones.
 
     Raises:
         BundleError: naming the file and what is wrong with it, or that there is no such form.
     """
-    file = folder / _MANIFEST
-    manifest_bytes = read_file(file)
-    manifest = parse_message(file, manifest_bytes, Manifest())
-    _check_manifest(file, manifest)
-    assembly = Assembly(folder, manifest)
+    limits = limits or Limits()
+    return make_bundle(read_contents(folder, precision, limits), precision, limits)
+
+
+def make_bundle(contents: Contents, precision: Precision, limits: Limits) -> Bundle:
+    """Check and replay a bundle that was read; else as ``load_bundle``."""
+    manifest, sha256 = contents.manifest, contents.sha256
+    assembly = Assembly(contents, limits)
     chosen, program = _choose(assembly, precision)
-    sha256 = hashlib.sha256(manifest_bytes).hexdigest()
     size = len(manifest.vocabulary)
     if not is_independent(program, size):
-        _log.warning("%s: the cell's last bits depend on what runs beside a row; seeded outputs may too", folder)
+        _log.warning(
+            "%s: the cell's last bits depend on what runs beside a row; seeded outputs may too", contents.place
+        )
     host = Host(
         model=manifest.name,
         model_sha256=bytes.fromhex(sha256),
@@ -109,13 +110,11 @@ def load_bundle(folder: Path, precision: Precision = "auto") -> Bundle:
 
 def _choose(assembly: Assembly, precision: Precision) -> tuple[str, Program | SequenceProgram]:
     """Return the form of the cell that is asked for. In doubt it is fp32: the others must be clearly faster."""
-    folder = assembly.folder
-    files = {"fp32": (CELL, _GOLDEN)} | {
-        form.precision: (form.cell, form.golden) for form in assembly.manifest.variants
-    }
+    place = assembly.place
+    files = {"fp32": (CELL, GOLDEN)} | {form.precision: (form.cell, form.golden) for form in assembly.manifest.variants}
     if precision != "auto":
         if precision not in files:
-            raise BundleError(f"{folder}: has no {precision} variant, only {', '.join(files)}")
+            raise BundleError(f"{place}: has no {precision} variant, only {', '.join(files)}")
         return precision, assembly.prove(*files[precision])
     fp32 = assembly.prove(*files.pop("fp32"))
     if not files or not isinstance(fp32, Program):
@@ -132,7 +131,7 @@ def _choose(assembly: Assembly, precision: Precision) -> tuple[str, Program | Se
     fastest = min(seconds, key=seconds.__getitem__)
     chosen = fastest if seconds["fp32"] >= _WORTHWHILE * seconds[fastest] else "fp32"
     steps = ", ".join(f"{name} {1e3 * each / _TRIAL_STEPS:.3f} ms" for name, each in seconds.items())
-    _log.info("%s: serving %s; a step of %d rows takes %s", folder, chosen, _TRIAL_ROWS, steps)
+    _log.info("%s: serving %s; a step of %d rows takes %s", place, chosen, _TRIAL_ROWS, steps)
     return chosen, programs[chosen]
 
 
@@ -152,15 +151,3 @@ def time_programs(programs: Mapping[str, Program]) -> dict[str, float]:
             program.run(batch, np.tile(program.initial, (_TRIAL_ROWS, 1)))
             seconds[name].append(time.perf_counter() - started)
     return {name: median(each[1:]) for name, each in seconds.items()}
-
-
-def _check_manifest(file: Path, manifest: Manifest) -> None:
-    faults = {
-        f"format {manifest.format} is not {FORMAT}": manifest.format != FORMAT,
-        "name is not 1 to 128 of a-z 0-9 . _ -": not _NAME.fullmatch(manifest.name),
-        "variants has a file that is not beside the manifest": any(
-            Path(name).name != name for form in manifest.variants for name in (form.cell, form.golden)
-        ),
-    }
-    for fault in [*(fault for fault, is_present in faults.items() if is_present), *find_faults(manifest)]:
-        raise BundleError(f"{file}: {fault}")

@@ -4,6 +4,7 @@ The lanes advance rows without knowing what they are for; those that give text a
 ``sequence_row``. Runs on the engine's thread.
 """
 
+import math
 from abc import ABC, abstractmethod
 from typing import Any
 
@@ -16,6 +17,7 @@ from unrolled_service.rows.slice import Slice
 from unrolled_service.rows.trail import Trail
 from unrolled_service.sessions.history import Items
 from unrolled_service.sessions.session import Session
+from unrolled_service.tenants.terms import NOBODY
 
 NOWHERE = -1
 
@@ -24,7 +26,7 @@ class Row(ABC):
     """The progress of one call.
 
     Attributes:
-        lane: name of its bundle.
+        lane: key of its lane.
         session: the session it continues, or None.
         trail: what it adds to that.
         forced: inputs still to be fed, oldest first: int64[N], V added to tokens that were generated before, or
@@ -38,6 +40,9 @@ class Row(ABC):
         source: the row that makes its first state, where there is one.
         is_finished: nothing more will be computed.
         is_closed: the lane has let go of it.
+        terms: on whose account it runs.
+        waits_since: the moment that counts where rows wait for places: its arrival, or the end of its last turn.
+        turn_ends: until when it may keep its place while others wait.
         arrived, chosen_at, first_token_at, last_tokens_at, told_at: moments of engine time.
     """
 
@@ -65,12 +70,19 @@ class Row(ABC):
         self.source: Row | None = None
         self.is_finished = False
         self.is_closed = False
-        self.arrived = arrived
+        self.terms = NOBODY
+        self.arrived = self.waits_since = arrived
+        self.turn_ends = -math.inf
         self.chosen_at: float | None = None
         self.first_token_at: float | None = None
         self.last_tokens_at: float | None = None
         self.told_at = arrived
         sink.delivered = self.sent
+
+    @property
+    def model(self) -> str:
+        """Name of its bundle."""
+        return self.lane.partition("@")[0]
 
     @property
     @abstractmethod

@@ -11,7 +11,7 @@ from functools import partial
 from unrolled_service.bridge.outbox import Outbox
 from unrolled_service.bridge.workers import Worker, Workers
 from unrolled_service.engine import Engine
-from unrolled_service.errors import UnrolledError
+from unrolled_service.errors import Overloaded, UnrolledError
 from unrolled_service.metrics import Metrics
 from unrolled_service.models.bundle import Bundle
 from unrolled_service.rows.row import Row
@@ -21,6 +21,10 @@ from unrolled_service.settings import Settings
 from unrolled_service.storage.custody import Custody
 from unrolled_service.storage.keeper import Keeper
 from unrolled_service.telemetry.calls import note
+from unrolled_service.tenants.quotas import Quotas
+from unrolled_service.tenants.terms import NOBODY, Terms
+
+_SHORTEST_RETRY_S = 0.1
 
 Submit = Callable[[Outbox], Row]
 """Opens a row whose news goes to an outbox. On the engine's thread."""
@@ -35,9 +39,22 @@ class Claim:
         engine: whose row it is; to be read only.
         owner: the tenant whose call it is.
         keeper: keeps its session, if it has one.
+        terms: on whose account it runs, once it is accepted.
+        is_begun: the row was, or is about to be, opened.
     """
 
-    def __init__(self, worker: Worker, custody: Custody, session_id: str | None, settings: Settings) -> None:
+    def __init__(
+        self,
+        worker: Worker,
+        custody: Custody,
+        session_id: str | None,
+        settings: Settings,
+        make_terms: Callable[[bool], Terms],
+    ) -> None:
+        self.terms = NOBODY
+        self.is_begun = False
+        self._counted: str | None = None
+        self._make_terms = make_terms
         self.outbox = Outbox()
         self.row: Row | None = None
         self.engine: Engine = worker.engine
@@ -50,14 +67,47 @@ class Claim:
 
     async def bundle(self, model: str) -> Bundle:
         """Return the bundle of a call: the one it names, its session's, or the only one."""
-        if self._session_id and not model:
-            model = (await self._driver.call(self.engine.session, self._session_id, owner=self.owner)).model
-        bundle = self.engine.lane(model).bundle
+        if self._session_id:
+            asked = self._session_id, model
+            bundle = await self._driver.call(self.engine.bundle_of, *asked, owner=self.owner)
+        else:
+            bundle = self.engine.lane(model).bundle
         note(model=bundle.name)
         return bundle
 
+    def accept(
+        self, bundle: Bundle, *, fed: int, given: int, is_batch: bool, left_s: float | None, preempt: bool = False
+    ) -> None:
+        """Take a call, or refuse it before it costs more than this.
+
+        Args:
+            bundle: of the call.
+            fed: inputs that the caller gives.
+            given: outputs that it asks for.
+            is_batch: its priority.
+            left_s: seconds until its deadline; None where it has none.
+            preempt: it takes the place of another one, and is not refused here.
+
+        Raises:
+            ModelNotFound: the bundle is being unloaded.
+            QueueFull, Draining: there is no place.
+            Overloaded: its first output would come too late.
+        """
+        self.terms = self._make_terms(is_batch)
+        lane, calls = self.engine.lane(bundle.host.key), self._worker.calls
+        if not preempt:
+            self.engine.check_place(lane, fed + given, tenant=self.terms.tenant, streams=calls[lane.key])
+            if left_s is not None and (wait_s := lane.scheduler.wait_s(self.terms, fed)) > left_s:
+                raise Overloaded(
+                    f"the first token would come in about {wait_s:.1f} s, and the deadline is in {left_s:.1f} s",
+                    retry_after_s=max(_SHORTEST_RETRY_S, wait_s - left_s),
+                )
+        calls[lane.key] += 1
+        self._counted = lane.key
+
     async def start(self, submit: Submit, *, preempt: bool = False) -> None:
         """Open the row, in the place of the one that runs on the session if it is to be preempted."""
+        self.is_begun = True
         if self._session_id and preempt:
             await preempting(self._worker, self._session_id, partial(self._take_over, submit), owner=self.owner)
         else:
@@ -75,13 +125,23 @@ class Claim:
     async def settle(self) -> None:
         """Close the row, and store its session before its caller hears of the end."""
         self.keeper.stop()
-        self.send(self.engine.close)
+        self.close()
         if self._session_id:
             await self._custody.save(self._session_id)
 
     def close(self) -> None:
-        """Close the row, which keeps no session."""
+        """Close the row."""
         self.send(self.engine.close)
+        self.count_out()
+
+    def count_out(self) -> None:
+        """Count the call no more: the engine will hear that it is over before it hears of any other."""
+        if self._counted is not None:
+            calls = self._worker.calls
+            calls[self._counted] -= 1
+            if not calls[self._counted]:
+                del calls[self._counted]  # the bundle may never be back
+            self._counted = None
 
     def save_later(self) -> None:
         """Store what the call leaves without waiting for it."""
@@ -122,10 +182,14 @@ class Claims:
         workers: where rows run.
         custody: who has sessions.
         metrics: count the calls that break off.
+        quotas: what tenants may have.
         settings: limits.
     """
 
-    def __init__(self, workers: Workers, custody: Custody, metrics: Metrics, settings: Settings) -> None:
+    def __init__(
+        self, workers: Workers, custody: Custody, metrics: Metrics, quotas: Quotas, settings: Settings
+    ) -> None:
+        self._quotas = quotas
         self._workers = workers
         self._custody = custody
         self._metrics = metrics
@@ -136,31 +200,36 @@ class Claims:
         """Hold a session of the caller's, or a throw-away state, for a call; the row is closed however that ends.
 
         Raises:
+            QuotaExceeded: the tenant has no more calls, or tokens.
             SessionNotFound, SessionExpired, SessionEvicted, SessionBusy, StoreUnavailable: it cannot be had.
         """
-        custody = self._custody.of(caller().tenant)
-        worker = await custody.hold(session_id) if session_id else self._workers.for_stream()
-        claim = Claim(worker, custody, session_id, self._settings)
-        try:
-            yield claim
-        except asyncio.CancelledError:
-            self._abandon(claim, "cancelled")
-            claim.save_later()
-            raise
-        except Exception:
-            self._abandon(claim, "error")
-            await claim.save()
-            raise
-        finally:
-            claim.keeper.stop()
-            claim.outbox.closed.set()
+        tenant = caller().tenant
+        with self._quotas.stream(tenant):
+            custody = self._custody.of(tenant)
+            worker = await custody.hold(session_id) if session_id else self._workers.for_stream()
+            claim = Claim(worker, custody, session_id, self._settings, partial(self._quotas.terms, tenant))
+            try:
+                yield claim
+            except asyncio.CancelledError:
+                self._abandon(claim, "cancelled")
+                claim.save_later()
+                raise
+            except Exception:
+                self._abandon(claim, "error")
+                await claim.save()
+                raise
+            finally:
+                claim.keeper.stop()
+                claim.outbox.closed.set()
 
     def _abandon(self, claim: Claim, end: str) -> None:
-        """Close a row that did not finish, and count it."""
-        claim.send(partial(self._close, claim.engine, end))
+        """Close a row that did not finish, and count it; the engine need not hear of one that was never begun."""
+        if claim.is_begun:
+            claim.send(partial(self._close, claim.engine, end))
+        claim.count_out()
         claim.outbox.closed.set()
 
     def _close(self, engine: Engine, end: str, row: Row) -> None:
         if not row.is_finished:  # on the engine's thread
-            self._metrics.count_broken_stream(row.lane, end)
+            self._metrics.count_broken_stream(row.model, end)
         engine.close(row)

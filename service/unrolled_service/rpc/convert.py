@@ -31,6 +31,7 @@ from unrolled_service.rows.scoring import Score, Scoring
 from unrolled_service.rpc.fields import (
     MAX_INPUTS,
     read_activations,
+    read_chunk_limit,
     read_condition,
     read_optional,
     read_session_id,
@@ -43,6 +44,7 @@ MAX_STOPS = 8
 MAX_STOP_LENGTH = 64
 MAX_IDEMPOTENCY_KEY_LENGTH = 64
 MAX_FORKS = 64
+MAX_SNAPSHOT_BYTES = 1_000_000
 _HUNDREDTH = float(np.float32(0.01))  # as it arrives in a float field
 MAX_TOP_K = 2**31 - 1
 MAX_PAGE_SIZE = 1000
@@ -52,6 +54,7 @@ MAX_REPORTED = 2**19
 MAX_BIASES = 1024
 MAX_BIAS = 100.0
 _DEFAULT_PAGE_SIZE = 100
+_NANOS = 1_000_000_000
 _LIMITS: dict[str, tuple[Callable[[float], bool], str]] = {
     "temperature": (lambda x: x == 0 or _HUNDREDTH <= x <= 100, "must be 0, or from 0.01 to 100"),
     "top_p": (lambda x: 0 < x <= 1, "must be above 0 and at most 1"),
@@ -93,7 +96,7 @@ def read_generation(request: wire.GenerateRequest, bundle: Bundle, settings: Set
         expected_position=read_optional(request, "expected_position"),
         logprobs=read_logprobs(request.logprobs, bundle.vocabulary),
         resumed_tokens=request.resumed_tokens,
-        max_chunk_tokens=request.max_chunk_tokens,
+        max_chunk_tokens=read_chunk_limit(request.max_chunk_tokens),
         end=abilities.end(bundle),
         condition=read_condition(request, bundle),
         traced=read_activations(request, bundle.states),
@@ -139,6 +142,8 @@ def read_scoring(request: wire.ScoreRequest, bundle: Bundle, settings: Settings)
 def read_ttl(ttl: Duration, settings: Settings) -> float:
     """Return a time to live in seconds."""
     seconds = ttl.seconds + ttl.nanos / 1e9
+    if not 0 <= ttl.nanos < _NANOS:
+        raise InvalidField("ttl.nanos", f"must be from 0 to {_NANOS - 1}, is {ttl.nanos}")
     if not 1 <= seconds <= settings.max_session_ttl_s:
         raise InvalidField("ttl", f"must be from 1 s to {settings.max_session_ttl_s:g} s, is {seconds:g} s")
     return seconds
@@ -151,6 +156,13 @@ def read_idempotency_key(key: str) -> str:
             "idempotency_key", f"must have at most {MAX_IDEMPOTENCY_KEY_LENGTH} characters, has {len(key)}"
         )
     return key
+
+
+def read_snapshot(snapshot: bytes) -> bytes:
+    """Return bytes that may be a snapshot."""
+    if len(snapshot) > MAX_SNAPSHOT_BYTES:
+        raise InvalidField("snapshot", f"must have at most {MAX_SNAPSHOT_BYTES} bytes, has {len(snapshot)}")
+    return snapshot
 
 
 def read_forks(request: sessions_wire.ForkSessionRequest) -> list[int | None]:

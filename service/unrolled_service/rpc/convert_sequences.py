@@ -27,6 +27,7 @@ from unrolled_service.rpc.convert import (
 from unrolled_service.rpc.fields import (
     MAX_INPUTS,
     read_activations,
+    read_chunk_limit,
     read_inputs,
     read_optional,
     read_session_id,
@@ -89,7 +90,7 @@ def read_transduction(request: wire.TransduceRequest, bundle: Bundle, settings: 
         stops=read_stops(request.stop),
         seed=read_optional(request, "seed"),
         logprobs=read_logprobs(request.logprobs, bundle.vocabulary),
-        max_chunk_tokens=request.max_chunk_tokens,
+        max_chunk_tokens=read_chunk_limit(request.max_chunk_tokens),
         end=abilities.end(bundle),
     )
     return source, generation

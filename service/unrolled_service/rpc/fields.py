@@ -22,6 +22,7 @@ MAX_MODEL_LENGTH = 128
 MAX_SESSION_ID_LENGTH = 64
 MAX_NAME_LENGTH = 64
 MAX_INPUTS = 4096
+MAX_CHUNK_TOKENS = 65_536
 MAX_UNITS = 256
 
 
@@ -37,6 +38,21 @@ def read_session_id(session_id: str, *, field: str = "session_id") -> str:
     if not 1 <= len(session_id) <= MAX_SESSION_ID_LENGTH:
         raise InvalidField(field, f"must have 1 to {MAX_SESSION_ID_LENGTH} characters, has {len(session_id)}")
     return session_id
+
+
+def read_priority(priority: int, *, field: str = "priority") -> bool:
+    """Return whether a call lets others go first."""
+    if priority not in wire.Priority.values():
+        known = ", ".join(wire.Priority.keys())
+        raise InvalidField(field, f"must be one of {known}; is {priority}")
+    return priority == wire.PRIORITY_BATCH
+
+
+def read_chunk_limit(max_chunk_tokens: int) -> int:
+    """Return how many tokens a message carries at most, or 0."""
+    if max_chunk_tokens > MAX_CHUNK_TOKENS:
+        raise InvalidField("max_chunk_tokens", f"must be at most {MAX_CHUNK_TOKENS}, is {max_chunk_tokens}")
+    return max_chunk_tokens
 
 
 def read_optional(request: Any, name: str) -> int | None:

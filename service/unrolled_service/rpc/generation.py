@@ -14,7 +14,7 @@ from unrolled_service.models import abilities
 from unrolled_service.rows.scoring import Score
 from unrolled_service.rpc.claim import Claims
 from unrolled_service.rpc.convert import read_generation, read_scoring, write_chunk, write_finish, write_score
-from unrolled_service.rpc.fields import read_model, read_session_id
+from unrolled_service.rpc.fields import read_model, read_priority, read_session_id
 from unrolled_service.rpc.relay import relay
 from unrolled_service.settings import Settings
 
@@ -31,26 +31,38 @@ class GenerationService(GenerationServiceServicer):
         arrived = time.monotonic()
         session_id = read_session_id(request.session_id) if request.session_id else None
         model = read_model(request.model)
+        is_batch = read_priority(request.priority)
         async with self._claims.claim(session_id) as claim:
             bundle = await claim.bundle(model)
             abilities.check_method(bundle, abilities.GENERATE)
+            claim.accept(
+                bundle,
+                fed=len(request.prompt) or len(request.prompt_vectors),
+                given=request.max_tokens,
+                is_batch=is_batch,
+                left_s=context.time_remaining(),
+                preempt=request.preempt,
+            )
             generation = read_generation(request, bundle, self._settings)
 
             def pieces(parcel: Parcel) -> Iterator[tuple[Parcel, Any]]:
                 return ((each, write_chunk(each, bundle)) for each in split(parcel, request.max_chunk_tokens))
 
-            submit = partial(claim.engine.submit, model, generation, arrived=arrived, owner=claim.owner)
-            await claim.start(submit, preempt=request.preempt)
+            submit = partial(claim.engine.submit, bundle.host.key, generation, arrived=arrived)
+            await claim.start(partial(submit, owner=claim.owner, terms=claim.terms), preempt=request.preempt)
             await relay(claim, context, self._settings.stall_timeout_s, pieces, write_end=write_finish)
 
-    async def Score(self, request: wire.ScoreRequest, _: grpc.aio.ServicerContext) -> wire.ScoreResponse:
+    async def Score(self, request: wire.ScoreRequest, context: grpc.aio.ServicerContext) -> wire.ScoreResponse:
         """Score a text."""
-        model = read_model(request.model)
+        model, is_batch = read_model(request.model), read_priority(request.priority)
         async with self._claims.claim(None) as claim:
             bundle = await claim.bundle(model)
             abilities.check_method(bundle, abilities.SCORE)
+            left_s = context.time_remaining()
+            claim.accept(bundle, fed=len(request.text), given=0, is_batch=is_batch, left_s=left_s)
             scoring = read_scoring(request, bundle, self._settings)
-            await claim.start(partial(claim.engine.submit_scoring, model, scoring))
+            submit = partial(claim.engine.submit_scoring, bundle.host.key, scoring, terms=claim.terms)
+            await claim.start(submit)
             parcel = await claim.outbox.take()
             if parcel.error:
                 raise parcel.error

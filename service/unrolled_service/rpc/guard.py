@@ -139,14 +139,17 @@ class Guard:
         if isinstance(error, grpc.aio.AbortError):
             self._end(call, _CODES[context.code()].name)
             raise error
-        if isinstance(error, NotImplementedError):  # of the health service, whose newest method its library lacks
-            self._end(call, "UNIMPLEMENTED")
-            await context.abort(grpc.StatusCode.UNIMPLEMENTED, "the method is not implemented")
+        if isinstance(error, NotImplementedError):  # of the service, by whoever wrote it; no defect
+            self._end(call, grpc.StatusCode.UNIMPLEMENTED.name)
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED, "the server has no such method")
         status = self._status(error, call)
         code = _CODES[status.code]
         self._end(call, code.name, error)
         trailing = (("grpc-status-details-bin", status.SerializeToString()), (REQUEST_ID_KEY, call.request_id))
-        await context.abort(code, status.message, trailing)
+        try:
+            await context.abort(code, status.message, trailing)
+        except grpc.aio.InternalError:  # the caller has gone away with its connection
+            raise asyncio.CancelledError from None
 
     def _status(self, error: Exception, call: Call) -> Status:
         if isinstance(error, UnrolledError):

@@ -10,7 +10,7 @@ from unrolled_service.rpc.fields import read_model
 
 
 class ModelService(ModelServiceServicer):
-    """Describes the bundles, which are the same on every worker and do not change while they run."""
+    """Describes the bundles, which are the same on every worker, as of this moment."""
 
     def __init__(self, workers: Workers) -> None:
         self._engine = next(iter(workers)).engine

@@ -1,5 +1,6 @@
 """Carries a row's news from its outbox to the caller, one message at a time."""
 
+import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any, cast
 
@@ -36,6 +37,7 @@ async def relay(
 
     Raises:
         ReaderStalled: the reader took nothing for too long.
+        CancelledError: the connection broke under a message, which is the caller's going away.
         Exception: the row's own failure.
     """
     outbox, keeper = claim.outbox, claim.keeper
@@ -67,6 +69,8 @@ async def relay(
                         end = write_end(cast(Finish, parcel.finish))
                         await outbox.write(context.write(end), parcel.position)
                     return
+    except grpc.aio.InternalError:
+        raise asyncio.CancelledError from None
     except TimeoutError:
         stalled = ReaderStalled(f"the reader took nothing for {limit_s:g} s")
         raise claim.placed(outbox.error or stalled) from None

@@ -27,7 +27,7 @@ from unrolled_service.rpc.convert_sequences import (
     write_target_end,
 )
 from unrolled_service.rpc.feeder import Feeder
-from unrolled_service.rpc.fields import read_model, read_session_id
+from unrolled_service.rpc.fields import read_model, read_priority, read_session_id
 from unrolled_service.rpc.relay import relay
 from unrolled_service.settings import Settings
 from unrolled_service.telemetry.calls import note
@@ -48,7 +48,7 @@ class SequenceService(SequenceServiceServicer):
         async with self._claims.claim(session_id) as claim:
             bundle = await claim.bundle(model)
             abilities.check_method(bundle, abilities.STEP)
-            feeder = await _start(claim, model, first, requests, bundle)
+            feeder = await _start(claim, first, requests, bundle, context)
             async with feeder.reading():
                 limit_s = self._settings.stall_timeout_s
                 await relay(claim, context, limit_s, partial(write_steps, bundle=bundle), on_parcel=feeder.note)
@@ -56,14 +56,15 @@ class SequenceService(SequenceServiceServicer):
                 raise claim.placed(feeder.error)
 
     async def Classify(
-        self, requests: AsyncIterator[wire.ClassifyRequest], _: grpc.aio.ServicerContext
+        self, requests: AsyncIterator[wire.ClassifyRequest], context: grpc.aio.ServicerContext
     ) -> wire.ClassifyResponse:
         """Answer a sequence as a whole."""
         first, model, session_id = await _open(requests)
         async with self._claims.claim(session_id) as claim:
             bundle = await claim.bundle(model)
             abilities.check_method(bundle, abilities.CLASSIFY)
-            feeder = await _start(claim, model, first, requests, bundle, limit=self._settings.max_prompt_tokens)
+            limit = self._settings.max_prompt_tokens
+            feeder = await _start(claim, first, requests, bundle, context, limit=limit)
             async with feeder.reading():
                 parcel = await claim.outbox.take()
                 while not (parcel.finish or claim.outbox.error):
@@ -81,16 +82,20 @@ class SequenceService(SequenceServiceServicer):
     async def Transduce(self, request: wire.TransduceRequest, context: grpc.aio.ServicerContext) -> None:
         """Answer a sequence with another one."""
         arrived = time.monotonic()
-        model = read_model(request.model)
+        model, is_batch = read_model(request.model), read_priority(request.priority)
         async with self._claims.claim(None) as claim:
             bundle = await claim.bundle(model)
             abilities.check_method(bundle, abilities.TRANSDUCE)
+            fed, left_s = len(request.source.text) or len(request.source.vectors), context.time_remaining()
+            claim.accept(bundle, fed=fed, given=request.max_tokens, is_batch=is_batch, left_s=left_s)
             source, generation = read_transduction(request, bundle, self._settings)
 
             def pieces(parcel: Parcel) -> Iterator[tuple[Parcel, Any]]:
                 return ((each, write_target(each, bundle)) for each in split(parcel, request.max_chunk_tokens))
 
-            await claim.start(partial(claim.engine.submit_transduction, model, source, generation, arrived=arrived))
+            key = bundle.host.key
+            submit = partial(claim.engine.submit_transduction, key, source, generation, arrived=arrived)
+            await claim.start(partial(submit, terms=claim.terms))
             await relay(claim, context, self._settings.stall_timeout_s, pieces, write_end=write_target_end)
 
 
@@ -106,9 +111,24 @@ async def _open(requests: AsyncIterator[_R]) -> tuple[_R, str, str | None]:
 
 
 async def _start(
-    claim: Claim, model: str, first: _R, requests: AsyncIterator[_R], bundle: Bundle, *, limit: int | None = None
+    claim: Claim,
+    first: _R,
+    requests: AsyncIterator[_R],
+    bundle: Bundle,
+    context: grpc.aio.ServicerContext,
+    *,
+    limit: int | None = None,
 ) -> Feeder:
     """Open the row of a reading, and return what feeds it."""
+    opening = first.opening
+    claim.accept(
+        bundle,
+        fed=len(first.inputs.text) or len(first.inputs.vectors),
+        given=0,
+        is_batch=read_priority(opening.priority, field="opening.priority"),
+        left_s=context.time_remaining(),
+        preempt=opening.preempt,
+    )
     reading = read_reading(first, bundle)
 
     def check_total(count: int) -> None:
@@ -125,6 +145,6 @@ async def _start(
     check_total(len(reading.inputs))
 
     feeder: Feeder = Feeder(claim, requests, read, len(reading.inputs))
-    submit = partial(claim.engine.submit_reading, model, reading, arrived=time.monotonic(), owner=claim.owner)
-    await claim.start(submit, preempt=first.opening.preempt)
+    submit = partial(claim.engine.submit_reading, bundle.host.key, reading, arrived=time.monotonic())
+    await claim.start(partial(submit, owner=claim.owner, terms=claim.terms), preempt=opening.preempt)
     return feeder

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, TypeVar
 
@@ -18,6 +19,7 @@ from unrolled_service.rpc.convert import (
     read_forks,
     read_idempotency_key,
     read_page,
+    read_snapshot,
     read_ttl,
     write_session,
 )
@@ -28,6 +30,7 @@ from unrolled_service.settings import Settings
 from unrolled_service.snapshots.snapshot import Content
 from unrolled_service.storage.custody import Custody
 from unrolled_service.storage.idempotency import Idempotency
+from unrolled_service.tenants.quotas import Quotas
 
 _R = TypeVar("_R", bound=Message)
 
@@ -35,8 +38,11 @@ _R = TypeVar("_R", bound=Message)
 class SessionService(SessionServiceServicer):
     """Serves the sessions of all workers, to each caller its own."""
 
-    def __init__(self, workers: Workers, custody: Custody, metrics: Metrics, settings: Settings) -> None:
+    def __init__(
+        self, workers: Workers, custody: Custody, metrics: Metrics, quotas: Quotas, settings: Settings
+    ) -> None:
         self._workers = workers
+        self._quotas = quotas
         self._custody = custody
         self._metrics = metrics
         self._settings = settings
@@ -52,7 +58,8 @@ class SessionService(SessionServiceServicer):
 
         async def make() -> wire.CreateSessionResponse:
             worker = self._workers.for_session()
-            made = await worker.driver.call(_create, worker.engine, model, seed, ttl_s, custody.owner)
+            with self._reserve(custody.owner):
+                made = await worker.driver.call(_create, worker.engine, model, seed, ttl_s, custody.owner)
             await custody.save(made.id)
             return wire.CreateSessionResponse(session=write_session(made))
 
@@ -104,7 +111,8 @@ class SessionService(SessionServiceServicer):
 
         async def make() -> wire.ForkSessionResponse:
             worker = await custody.hold(session_id, lease_s=0.0)
-            made = await worker.driver.call(_fork, worker.engine, session_id, seeds, expected, custody.owner)
+            with self._reserve(custody.owner, len(seeds)):
+                made = await worker.driver.call(_fork, worker.engine, session_id, seeds, expected, custody.owner)
             self._metrics.count_forks(len(made))
             for each in made:
                 await custody.save(each.id)
@@ -145,15 +153,15 @@ class SessionService(SessionServiceServicer):
     ) -> wire.ImportSnapshotResponse:
         """Make a session of a snapshot."""
         custody = self._custody.of(caller().tenant)
-        seed, ttl_s = read_optional(request, "seed"), self._read_ttl(request)
+        seed, ttl_s = read_optional(request, "seed"), self._read_ttl(request) or self._settings.session_ttl_s
+        snapshot = read_snapshot(request.snapshot)
 
         async def make() -> wire.ImportSnapshotResponse:
             read = partial(custody.read, accept_other_numerics=request.accept_other_numerics)
-            content = await asyncio.to_thread(read, request.snapshot)
+            content = await asyncio.to_thread(read, snapshot)
             worker = self._workers.for_session()
-            made = await worker.driver.call(
-                _put_in, worker.engine, content, seed, ttl_s or self._settings.session_ttl_s
-            )
+            with self._reserve(custody.owner):
+                made = await worker.driver.call(_put_in, worker.engine, content, seed, ttl_s)
             self._metrics.count_snapshot("import")
             await custody.save(made.id)
             return wire.ImportSnapshotResponse(session=write_session(made))
@@ -164,6 +172,10 @@ class SessionService(SessionServiceServicer):
         """Make what a request asks for, or return what was made when it came before."""
         key = read_idempotency_key(request.idempotency_key)
         return await self._idempotency.once(key, request, make, owner=owner)
+
+    def _reserve(self, owner: str, number: int = 1) -> AbstractContextManager[None]:
+        """Count sessions that are made while the block runs, or refuse to make them."""
+        return self._quotas.sessions(owner, number, self._workers.owned_by(owner))
 
     def _read_ttl(self, request: wire.CreateSessionRequest | wire.ImportSnapshotRequest) -> float | None:
         return read_ttl(request.ttl, self._settings) if request.HasField("ttl") else None

@@ -48,6 +48,7 @@ class Session:
         packed: its state while it is not, f32[S] as bytes; None for the zero state.
         row: the stream that runs on it.
         epoch: number of this server's ownership in the store; 0 while it is not stored.
+        lane: key of its lane.
         owner: the tenant whose it is; empty where callers are not told apart.
     """
 
@@ -65,6 +66,7 @@ class Session:
     packed: bytes | None = None
     row: "Row | None" = None
     epoch: int = 0
+    lane: str = ""
     owner: str = ""
 
     @property

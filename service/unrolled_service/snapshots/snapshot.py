@@ -51,6 +51,11 @@ class Host:
     input_width: int = 0
     is_generative: bool = True
 
+    @property
+    def key(self) -> str:
+        """What tells its bundle from others, also from others of that name; no bundle's name has an @."""
+        return f"{self.model}@{self.model_sha256.hex()}"
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Content:

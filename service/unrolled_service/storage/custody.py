@@ -56,11 +56,12 @@ class Custody:
     Args:
         store: None keeps sessions in memory alone.
         workers: where sessions are worked on.
-        hosts: what continues their states: the bundles served.
+        hosts: what continues their states: the bundles served, and those that are kept for their sessions.
         keys: sign what is stored.
         settings: intervals and leases.
 
     Attributes:
+        hosts: as given; set anew when bundles come and go.
         owner: the tenant whose sessions these are; empty where callers are not told apart.
     """
 
@@ -70,7 +71,7 @@ class Custody:
         self.owner = ""
         self._store = store
         self._workers = workers
-        self._hosts = hosts
+        self.hosts = hosts
         self._keys = keys
         self._settings = settings
         self._writes: set[asyncio.Task[None]] = set()
@@ -124,7 +125,7 @@ class Custody:
             SnapshotInvalid, SnapshotMismatch
         """
         opened = open_snapshot(snapshot, self._keys, owner=self.owner)
-        return opened.unpack(self._hosts, accept_other_numerics=accept_other_numerics)
+        return opened.unpack(self.hosts, accept_other_numerics=accept_other_numerics)
 
     def sign(self, content: Content) -> bytes:
         """Return a session as signed bytes."""

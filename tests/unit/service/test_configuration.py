@@ -34,7 +34,7 @@ def nobody_serves(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError("a bundle was loaded")
 
-    monkeypatch.setattr(cli, "load_bundle", refuse)
+    monkeypatch.setattr(cli, "admit_bundle", refuse)
 
 
 @pytest.fixture

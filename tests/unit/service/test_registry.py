@@ -66,6 +66,26 @@ def test_ids_say_which_engine_made_them(make_engine: Callable[..., Engine]) -> N
     assert [each.serial for each in (session, *copies, imported)] == [1, 2, 3, 4]
 
 
+def test_sessions_count_for_the_tenant_that_has_them(make_engine: Callable[..., Engine], clock: Clock) -> None:
+    """However they came: made, copied, of a snapshot, or from the store; and no more once they are gone."""
+    engine = make_engine(max_sessions=5, evict_after_s=0)
+    registry = engine.registry
+    made = engine.create_session("", seed=1, ttl_s=1e6, owner="ada")
+    engine.fork_session(made.id, [None, None], owner="ada")
+    content = engine.take_out_session(made.id, owner="ada")
+    registry.put_in(content, session_id=made.id)
+    engine.put_in_session(content, seed=None, ttl_s=5.0)
+    engine.create_session("", seed=1, ttl_s=5.0, owner="bob")
+    assert [registry.owned_by(owner) for owner in ("ada", "bob", "")] == [4, 1, 0]
+
+    clock.now += 10
+    registry.expire()
+    assert [registry.owned_by(owner) for owner in ("ada", "bob")] == [3, 0]
+    engine.delete_session(made.id, owner="ada")
+    create(engine, 4)
+    assert [registry.owned_by(owner) for owner in ("ada", "")] == [1, 4]
+
+
 def test_the_session_that_was_idle_for_longest_makes_room(make_engine: Callable[..., Engine], clock: Clock) -> None:
     engine = make_engine(max_sessions=3, evict_after_s=60)
     sessions = create(engine, 3)

@@ -4,6 +4,7 @@ from tests.support.loop import Reader
 from unrolled_service.lanes.scheduler import Scheduler
 from unrolled_service.rows.generation import Generation
 from unrolled_service.rows.reading import Reading, ReadingRow
+from unrolled_service.rows.row import Row
 from unrolled_service.rows.sequence_row import Part
 from unrolled_service.rows.slice import Samples, Slice
 from unrolled_service.rows.stream import Stream
@@ -11,6 +12,7 @@ from unrolled_service.rows.stream import Stream
 
 def make_scheduler(**options: float) -> Scheduler:
     values: dict[str, float] = {"max_rows": 2, "max_steps": 64, "slice_s": 0.010, "pause_s": 0.0, "credit": 10}
+    values |= {"turn_s": 2.0, "ageing_s": 10.0}
     return Scheduler(**(values | options))  # type: ignore[arg-type]
 
 
@@ -37,6 +39,12 @@ def make_samples(*, rows: int = 1, steps: int = 1, step_s: float = 0.001) -> Sam
     return Samples(np.zeros((steps, rows), np.int64), None, "x" * steps * rows, ended_at=0.0, step_s=step_s)
 
 
+def choose(scheduler: Scheduler, now: float = 0.0) -> list[Row]:
+    """Let a slice begin; return who got a row."""
+    scheduler.make_way(now)
+    return scheduler.choose(now)
+
+
 def steps(scheduler: Scheduler, *rows: Stream) -> int:
     return scheduler.steps(rows, max(row.steps_left for row in rows))
 
@@ -54,11 +62,11 @@ def test_streams_wait_for_a_row_in_order() -> None:
     for stream in streams:
         scheduler.add(stream)
 
-    assert scheduler.choose() == streams[:2]
+    assert choose(scheduler) == streams[:2]
     assert (scheduler.running, scheduler.waiting) == (2, 2)
-    assert scheduler.choose() == []
+    assert choose(scheduler) == []
     scheduler.remove(streams[0])
-    assert scheduler.choose() == [streams[2]]
+    assert choose(scheduler) == [streams[2]]
     scheduler.remove(streams[3])
     assert len(scheduler) == 2
 
@@ -113,6 +121,20 @@ def test_a_caller_in_a_hurry_gets_short_slices() -> None:
     assert steps(scheduler, begun(make_stream(max_chunk_tokens=1))) == 10
 
 
+def test_more_rows_are_worth_it_as_long_as_they_bring_more() -> None:
+    def worth(**steps_s: float) -> int:
+        scheduler = make_scheduler(max_rows=256)
+        for rows, step_s in steps_s.items():
+            learn(scheduler, int(rows[1:]), step_s, overhead_s=0.0)
+        return scheduler._places.worth
+
+    assert worth(r1=0.001) == 256  # for all that is known
+    assert worth(r1=0.001, r256=0.256) == 1
+    assert worth(r1=0.001, r64=0.004, r256=0.016) == 64
+    assert worth(r1=0.001, r64=0.0047, r256=0.016) == 256
+    assert worth(r1=0.001, r64=0.001, r256=0.001) == 256
+
+
 def test_text_gathers_longer_where_rows_are_many() -> None:
     scheduler = make_scheduler(pause_s=0.020, credit=1000)
 
@@ -127,15 +149,15 @@ def test_a_stream_rests_while_its_reader_is_behind() -> None:
     stream = make_stream()
     stream.sink = reader
     scheduler.add(stream)
-    scheduler.choose()
+    choose(scheduler)
     begun(stream)
     give(stream, 11)
 
     assert scheduler.settle([stream]) == [stream]
     assert (scheduler.running, scheduler.resting) == (0, 1)
-    assert scheduler.choose() == []
+    assert choose(scheduler) == []
     reader.delivered = stream.sent - 5
-    assert scheduler.choose() == [stream]
+    assert choose(scheduler) == [stream]
 
 
 def make_reading(inputs: int, *, is_eager: bool = True) -> ReadingRow:
@@ -155,13 +177,13 @@ def test_a_row_without_inputs_waits_until_it_is_fed() -> None:
     scheduler, row = make_scheduler(), make_reading(0)
     scheduler.add(row)
 
-    assert scheduler.choose() == []
+    assert choose(scheduler) == []
     assert (len(scheduler), scheduler.resting, scheduler.waiting) == (1, 1, 0)
     assert list(scheduler) == [row]
     row.feed(np.zeros(3, np.int64))
     scheduler.feed(row)
     scheduler.feed(row)
-    assert scheduler.choose() == [row]
+    assert choose(scheduler) == [row]
     answer(row, 2)
     assert scheduler.settle([row]) == []
     answer(row, 1)
@@ -175,7 +197,7 @@ def test_a_row_without_inputs_waits_until_it_is_fed() -> None:
 def test_a_row_that_is_fed_while_it_runs_goes_on() -> None:
     scheduler, row = make_scheduler(), make_reading(1)
     scheduler.add(row)
-    scheduler.choose()
+    choose(scheduler)
 
     row.feed(np.zeros(1, np.int64))
     scheduler.feed(row)
@@ -188,31 +210,31 @@ def test_a_row_that_is_fed_while_it_runs_goes_on() -> None:
 def test_a_row_whose_reader_is_behind_and_that_has_no_inputs_waits_for_the_one_and_then_the_other() -> None:
     scheduler, row = make_scheduler(), make_reading(20, is_eager=False)
     scheduler.add(row)
-    scheduler.choose()
+    choose(scheduler)
     answer(row, 20, is_read=False)
 
     assert scheduler.settle([row]) == [row]
-    assert scheduler.choose() == []
+    assert choose(scheduler) == []
     row.sink.delivered = row.sent
-    assert scheduler.choose() == []
+    assert choose(scheduler) == []
     assert scheduler.resting == len(scheduler) == 1
     row.feed(np.zeros(1, np.int64))
     scheduler.feed(row)
-    assert scheduler.choose() == [row]
+    assert choose(scheduler) == [row]
 
 
 def test_a_row_that_is_fed_before_its_reader_is_back_runs_when_it_is() -> None:
     scheduler, row = make_scheduler(), make_reading(20, is_eager=False)
     scheduler.add(row)
-    scheduler.choose()
+    choose(scheduler)
     answer(row, 20, is_read=False)
     scheduler.settle([row])
 
     row.feed(np.zeros(1, np.int64))
     scheduler.feed(row)
-    assert scheduler.choose() == []
+    assert choose(scheduler) == []
     row.sink.delivered = row.sent
-    assert scheduler.choose() == [row]
+    assert choose(scheduler) == [row]
 
 
 def test_a_reader_that_catches_up_while_it_is_looked_at_leaves_no_stream_behind() -> None:
@@ -229,10 +251,10 @@ def test_a_reader_that_catches_up_while_it_is_looked_at_leaves_no_stream_behind(
         generation, generation.prompt, Reader(), lane="", vocabulary_size=26, session=None, seed=0, arrived=0.0
     )
     scheduler.add(stream)
-    scheduler.choose()
+    choose(scheduler)
 
     assert scheduler.settle([stream]) == [stream]
-    assert scheduler.choose() == [stream]
+    assert choose(scheduler) == [stream]
 
 
 def test_a_row_that_ends_with_nothing_left_is_over_at_once() -> None:
@@ -272,7 +294,7 @@ def test_a_row_whose_reader_catches_up_at_that_moment_goes_on() -> None:
         scheduler, reader = make_scheduler(), QuickReader()
         row.sink = reader
         scheduler.add(row)
-        scheduler.choose()
+        choose(scheduler)
         if isinstance(row, ReadingRow):
             answer(row, 20, is_read=False)
         else:
@@ -280,4 +302,4 @@ def test_a_row_whose_reader_catches_up_at_that_moment_goes_on() -> None:
         reader.delivered, reader.most = 0, row.sent
 
         assert scheduler.settle([row]) == [row]
-        assert scheduler.choose() == [row]
+        assert choose(scheduler) == [row]

@@ -70,7 +70,7 @@ ISSUER: dict[str, object] = {"jwt_keys": Path("keys"), "jwt_issuer": "i", "jwt_a
 CLIENTS: dict[str, object] = {"tls_client_ca": Path("ca")}
 
 
-@pytest.mark.parametrize("name", ["listen", "metrics_listen"])
+@pytest.mark.parametrize("name", ["listen", "metrics_listen", "admin_listen"])
 @pytest.mark.parametrize("host", ["0.0.0.0", "[::]", "10.0.0.1", "example.com"])
 def test_what_others_can_reach_needs_tls_and_authentication(name: str, host: str) -> None:
     address = {name: f"{host}:1"}

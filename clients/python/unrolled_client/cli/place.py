@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from unrolled_client.admin import AdminClient
 from unrolled_client.async_client import AsyncClient
 from unrolled_client.client import Client
 from unrolled_client.credentials import Tls
@@ -38,6 +39,10 @@ class Place:
     def async_client(self) -> AsyncClient:
         """Return a client for it, for one event loop; raises what `client` does."""
         return AsyncClient(self.target, credentials=self.tls, token=self.token)
+
+    def admin_client(self) -> AdminClient:
+        """Return an operator's client for it; raises what `client` does."""
+        return AdminClient(self.target, credentials=self.tls, token=self.token)
 
 
 def to_place(

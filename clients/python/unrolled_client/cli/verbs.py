@@ -32,6 +32,7 @@ VERBS: Mapping[str, Verb] = MappingProxyType(
         "rewind": Verb("unrolled_client.cli.session:rewind", "cli", "Take a session back to an earlier position."),
         "snapshot": Verb("unrolled_client.cli.session:snapshot", "cli", "Write a session as portable bytes."),
         "restore": Verb("unrolled_client.cli.session:restore", "cli", "Make a session of a snapshot."),
+        "admin": Verb("unrolled_client.cli.admin:admin", "cli", "Load, unload, drain and count a running server."),
         "recipes": Verb("unrolled_export.cli:recipes", "export", "List what can be trained by name."),
         "train": Verb("unrolled_export.cli:train", "export", "Train a recipe, or a model on a text file."),
         "export": Verb("unrolled_export.cli:export", "export", "Write a trained model as a bundle."),

@@ -1,0 +1,27 @@
+"""How calls are divided among engines."""
+
+import asyncio
+from pathlib import Path
+
+from tests.support.alphabet import write_bundle
+from unrolled_service.bridge.workers import Workers
+from unrolled_service.models.bundle import load_bundle
+from unrolled_service.settings import Settings
+
+
+def test_calls_that_no_engine_has_heard_of_are_divided_evenly(tmp_path: Path) -> None:
+    """No engine runs here: as in a burst, where the last call comes before the first is begun."""
+    bundle = load_bundle(write_bundle(tmp_path / "alphabet"))
+    key = bundle.host.key
+
+    async def divide() -> None:
+        workers = Workers([bundle], Settings(engine_threads=3), lambda _: None)
+        for _ in range(9):
+            workers.for_stream().calls[key] += 1
+        assert [worker.calls[key] for worker in workers] == [3, 3, 3]
+
+        last = list(workers)[-1]
+        last.calls[key] -= 1
+        assert workers.for_stream() is last
+
+    asyncio.run(divide())
