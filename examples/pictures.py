@@ -15,7 +15,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 from numpy.typing import NDArray
 
 from examples.watched import draw_units, find_units, in_name, watch
@@ -133,6 +133,9 @@ def draw_curves(bundles: Path) -> bytes:
         for column, colour, style in (("training", TRAIN, "--"), ("validation", VALIDATION, "-")):
             axes.plot(rounds, [float(row[column]) for row in rows], color=colour, linestyle=style, label=column)
         axes.set_yscale("log")
+        if np.divide(*axes.get_ylim()[::-1]) < 10:  # too narrow for the ticks of a logarithm
+            axes.set_yscale("linear")
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axes.set_ylabel(unit)
         axes.set_xlabel("round")
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
