@@ -110,11 +110,11 @@ class Registry:
         self.use(session)  # so it neither expires nor is given up while there is made room for its copies
         self._make_room(lane, len(seeds), sparing=session)
         state = None if session.is_untouched else lane.residency.state_of(session).tobytes()
-        copies = []
+        copies, unrecorded = [], session.row.unrecorded() if session.row else ()
         for given in seeds:
             seed = session.seed if given is None else given
             history = session.history.fork()
-            history.extend(session.row.unrecorded() if session.row else ())
+            history.extend(unrecorded)
             copies.append(self._add(lane, history, seed=seed, ttl_s=session.ttl_s))
             copies[-1].consumed = session.consumed
             lane.residency.adopt(copies[-1], state)

@@ -44,7 +44,9 @@ class Settings(BaseSettings):
     max_streams: int = Field(1024, ge=1, le=100_000, description="streams a bundle holds, running, waiting or resting")
     max_rows: int = Field(256, ge=1, le=4096, description="streams that run in one slice")
     max_steps: int = Field(64, ge=1, le=1024, description="steps of one slice at most")
-    slice_ms: float = Field(10.0, gt=0, le=1000, description="time of a slice at most; 0.1 ms a row where that is more")
+    slice_ms: float = Field(
+        10.0, gt=0, le=1000, description="time of a slice at most, to the nearest step; 0.1 ms a row where that is more"
+    )
     pause_ms: float = Field(
         30.0,
         ge=0,

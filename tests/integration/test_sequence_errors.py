@@ -311,6 +311,14 @@ def test_activations_of_a_score_need_its_tokens(calls: Calls) -> None:
     check_invalid(refused, "activations")
 
 
+def test_a_score_reports_only_so_many_numbers(calls: Calls) -> None:
+    whole = {"model": "composer", "text": "uv" * 2048, "condition": Conditioning(label=NAMES[0]), "per_token": True}
+    fitting, too_many = (Activations(state="h0", units=[0] * units) for units in (128, 129))
+
+    check_invalid(refusal(lambda: calls.score(activations=too_many, **whole)), "activations.units")
+    assert len(calls.score(activations=fitting, **whole).activations) == 4096
+
+
 def test_the_last_unit_and_all_of_them_are_reported_in_their_order(calls: Calls, shapes: Shapes) -> None:
     last = calls.step(Inputs(text="ab"), model="tagger", activations=Activations(state="c0", units=[7, 0, 7]))
     whole = calls.step(Inputs(text="ab"), model="tagger", activations=Activations(state="c0"))

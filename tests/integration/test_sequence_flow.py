@@ -23,9 +23,10 @@ from unrolled.v1.sequence_pb2 import ClassifyRequest, Inputs, StepRequest, StepR
 from unrolled.v1.sequence_pb2_grpc import SequenceServiceStub
 from unrolled_service.bridge.outbox import Outbox
 from unrolled_service.models.bundle import Bundle
-from unrolled_service.rows.row import Row
 from unrolled_service.rpc import sequence
+from unrolled_service.rpc.claim import Claim
 from unrolled_service.rpc.convert_sequences import read_more
+from unrolled_service.rpc.relay import relay
 from unrolled_service.server import Server
 
 MODELS = ("tagger", "tagger-vectors", "stateless", "classifier")
@@ -54,10 +55,6 @@ def nothing_goes_wrong_unseen(server: Server, caplog: pytest.LogCaptureFixture) 
     assert [each.getMessage() for each in caplog.records if each.levelno >= logging.ERROR] == []
 
 
-def rows(server: Server) -> list[Row]:
-    return [row for worker in server._workers for lane in worker.engine.lanes.values() for row in lane.scheduler]
-
-
 def values_of(outputs: list[Any]) -> list[list[float]]:
     return [list(output.values) for output in outputs]
 
@@ -82,7 +79,13 @@ def test_a_flood_that_nobody_reads_stops(server: Server, monkeypatch: pytest.Mon
         taken += len(inputs)
         return inputs
 
+    async def note_and_relay(claim: Claim, *args: Any, **options: Any) -> None:
+        outboxes.append(claim.outbox)
+        await relay(claim, *args, **options)
+
+    outboxes: list[Outbox] = []
     monkeypatch.setattr(sequence, "read_more", read_and_count)
+    monkeypatch.setattr(sequence, "relay", note_and_relay)
     message = pack_inputs(np.ones((A_MESSAGE, WIDTH)))
     flood = messages(StepRequest, {"model": "stateless"}, [message] * (FLOOD // A_MESSAGE))
     options = [("grpc.http2.bdp_probe", 0)]  # a fixed window, so that the server notices soon
@@ -90,14 +93,11 @@ def test_a_flood_that_nobody_reads_stops(server: Server, monkeypatch: pytest.Mon
         replies = SequenceServiceStub(channel).Step(flood)
 
         def has_stopped() -> bool:
-            sinks = [row.sink for row in rows(server) if isinstance(row.sink, Outbox)]
-            return any(sink._writing_since and time.monotonic() > sink._writing_since + 0.3 for sink in sinks)
+            return any((since := each._writing_since) and time.monotonic() > since + 0.3 for each in outboxes)
 
         wait_until(has_stopped)
-        (row,) = rows(server)
-        assert isinstance(row.sink, Outbox)
         assert A_MESSAGE <= taken <= 20 * A_MESSAGE
-        assert len(row.sink._items) <= 256 + 64  # the credit and a slice
+        assert len(outboxes[0]._items) <= 256 + 64  # the credit and a slice
 
         assert sum(len(reply.outputs) for reply in replies) == FLOOD
     assert taken == FLOOD - A_MESSAGE  # and those of the first message

@@ -120,7 +120,7 @@ class Scheduler:
             elif row.is_hurried:
                 worthwhile = int(_HURRY_S / step_s)
         slice_s = max(self._slice_s, len(rows) / _ROWS_PER_S)
-        steps = max(1, min(int(slice_s / step_s), worthwhile, self._max_steps, wanted))
+        steps = max(1, min(round(slice_s / step_s), worthwhile, self._max_steps, wanted))
         firsts = [fed for row in rows if steps <= 2 * (fed := len(row.forced)) <= 2 * steps]
         return max(firsts, default=steps)
 

@@ -48,6 +48,7 @@ MAX_TOP_K = 2**31 - 1
 MAX_PAGE_SIZE = 1000
 MAX_LOGPROBS = 20
 MAX_DESCRIBED_TOKENS = 8192
+MAX_REPORTED = 2**19
 MAX_BIASES = 1024
 MAX_BIAS = 100.0
 _DEFAULT_PAGE_SIZE = 100
@@ -128,6 +129,9 @@ def read_scoring(request: wire.ScoreRequest, bundle: Bundle, settings: Settings)
         for name, is_asked in (("logprobs", logprobs), ("activations", len(traced))):
             if is_asked:
                 raise InvalidField(name, "must be unset unless per_token is set")
+    if len(traced) * len(request.text) > MAX_REPORTED:
+        most = MAX_REPORTED // len(request.text)
+        raise InvalidField("activations.units", f"must be at most {most} for so long a text, are {len(traced)}")
     text = np.concatenate([start, bundle.vocabulary.encode(request.text, field="text")])
     return Scoring(text, logprobs, request.per_token, traced, read_condition(request, bundle))
 
