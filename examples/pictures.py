@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from examples.watched import draw_units, find_units, in_name, watch
 from unrolled_client import Client
-from unrolled_client.evaluation.recognition import to_image
+from unrolled_client.evaluation.recognition import look, to_image
 from unrolled_client.evaluation.serving import serving
 from unrolled_export.plot import INK, TRAIN, VALIDATION, style_axes, to_png
 
@@ -37,27 +37,34 @@ CURVES = {
     "one-to-one": "nats per image",
 }
 SIDE, PATCH, STRIDE = 8, 4, 2  # of a digit, of a glimpse, and from glimpse to glimpse, in pixels
-CIRCLES = 3
+CIRCLES, DRAWINGS = 3, 10
 TO_COME = "#dde5ee"
 
 Image = NDArray[np.float64]
 
 
 def draw_digits(client: Client) -> bytes:
-    """Draw every class while its characters arrive, two more rows of pixels from picture row to picture row."""
-    model = client.model("digits-draw")
+    """Draw every class as far as it has come after each pair of its rows.
+
+    Of `DRAWINGS` drawings it is the one that `digits-glimpses` is surest of: not every one can be read.
+    """
+    model, judge = client.model("digits-draw"), client.model("digits-glimpses")
     assert model.condition is not None
+    names, images = model.condition.names, []
+    for name in names:
+        judged = []
+        for seed in range(1, DRAWINGS + 1):
+            with client.generate(model=model.name, condition=name, temperature=0.6, seed=seed) as stream:
+                image = to_image(stream.read(), model.vocabulary)
+            seen = client.classify([*look(image, judge.input.width)], model=judge.name)
+            judged.append((seen.ranked(judge.output.names)[name], image))
+        images.append(max(judged)[1])
     stages = range(2, SIDE + 1, 2)
     figure = Figure(figsize=(8, 3.5), dpi=150, layout="constrained")
-    places = figure.subplots(len(stages), len(model.condition.names))
-    for column, name in enumerate(model.condition.names):
-        text = ""
-        with client.generate(model=model.name, condition=name, temperature=0.6, seed=1) as stream:
-            for piece in stream:
-                text += piece
-        image = np.array(to_image(text, model.vocabulary))
+    places = figure.subplots(len(stages), len(names))
+    for column, (name, image) in enumerate(zip(names, images, strict=True)):
         for row, shown in enumerate(stages):
-            _show(places[row, column], image[:shown], SIDE)
+            _show(places[row, column], np.array(image[:shown]), SIDE)
         places[0, column].set_title(name, color=INK)
     for row, shown in enumerate(stages):
         _name_row(places[row, 0], f"{shown * (SIDE + 1)} chars")
