@@ -21,6 +21,8 @@ USER 10001:10001
 EXPOSE 50051 9464
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=5s --timeout=3s --start-period=30s \
-    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:9464/readyz', timeout=2)"]
+    CMD ["python", "-c", "import os, ssl, urllib.request as u; s = 's' * ('UNROLLED_TLS_CERT' in os.environ); u.urlopen(f'http{s}://127.0.0.1:9464/readyz', timeout=2, context=ssl._create_unverified_context())"]
 ENTRYPOINT ["unrolled"]
+# Refuses to start until it is told how callers are let in: UNROLLED_TLS_CERT, UNROLLED_TLS_KEY and UNROLLED_AUTH_TOKENS,
+# or UNROLLED_INSECURE=1 behind something that does both (docs/operations.md, Access).
 CMD ["serve", "--listen", "0.0.0.0:50051", "--metrics-listen", "0.0.0.0:9464"]

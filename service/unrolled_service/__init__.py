@@ -2,7 +2,7 @@
 
 The life of one token, package by package; each module imports only from those above it:
 
-1. ``settings``, ``configuration``, ``errors``
+1. ``address``, ``settings``, ``configuration``, ``errors``
        what may be set, and by whom; how a refusal is said
 2. ``snapshots``: ``keys``, ``envelope``, ``snapshot``, ``numerics``
        a session as signed bytes, and whose arithmetic continues it
@@ -33,8 +33,11 @@ So far everything runs in a plain ``for`` loop. From here on it is asyncio:
        news that waits for its reader; an engine's thread and the way to it; several of them
 10. ``storage``: ``gate``, ``store``, ``scripts``, ``redis_store``, ``custody``, ``keeper``, ``idempotency``
        who has a session, also when a server is gone; keeping it while it streams; calls made twice
-11. ``rpc``: ``fields``, ``convert``, ``convert_sequences``, ``status``, and the services
-       protobuf to values; errors to google.rpc.Status
-12. ``http``, ``server``, ``configuration_page``, ``cli``
+11. ``callers``: ``identity``, ``scopes``, ``watched``, ``tokens``, ``claims``, ``authentication``, ``certificates``,
+    ``issuing``
+       who may call what; the files that say so, read again when they change
+12. ``rpc``: ``fields``, ``convert``, ``convert_sequences``, ``status``, ``caller``, ``guard``, and the services
+       protobuf to values; errors to google.rpc.Status; who calls, and what nobody gets past
+13. ``http``, ``server``, ``configuration_page``, ``cli``
        /metrics, health, start, drain, stop; ``unrolled serve``
 """

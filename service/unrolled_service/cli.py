@@ -50,6 +50,8 @@ def _option(name: str, field: FieldInfo) -> click.Option:
     if get_origin(field.annotation) is Literal:
         choice = click.Choice(get_args(field.annotation))
         return click.Option([flag], type=choice, help=f"{text}. Default: {field.default}.")
+    if field.annotation is bool:
+        return click.Option([flag], is_flag=True, default=None, help=f"{text}.")
     return click.Option(
         [flag],
         metavar=next(word for kind, word in _METAVARS.items() if field.annotation in (kind, kind | None)),
@@ -127,7 +129,7 @@ async def _run(bundles: list[Bundle], settings: Settings) -> None:
     server = Server(bundles, settings)
     await server.start()
     names = ", ".join(bundle.name for bundle in bundles)
-    click.echo(f"unrolled: serving {names} on {server.address}, metrics on http://{server.metrics_address}")
+    click.echo(f"unrolled: serving {names} on {server.address}, metrics on {server.metrics_url}")
     await signals.get()
     _log.info("draining")
     drain = asyncio.ensure_future(server.drain())

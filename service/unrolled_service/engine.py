@@ -122,7 +122,9 @@ class Engine:
             raise ModelNotFound(f"several models are served, name one of: {', '.join(self.lanes)}")
         return next(iter(self.lanes.values()))
 
-    def submit(self, model: str, generation: Generation, sink: Sink, *, arrived: float | None = None) -> Row:
+    def submit(
+        self, model: str, generation: Generation, sink: Sink, *, arrived: float | None = None, owner: str = ""
+    ) -> Row:
         """Begin a stream; what it gives goes to the sink. ``close`` must follow, however it ends.
 
         Args:
@@ -130,12 +132,14 @@ class Engine:
             generation: the checked request.
             sink: where the text, or the vectors, go.
             arrived: when the request came in, by the engine's clock; None for now.
+            owner: the tenant who asks: its session is meant.
 
         Raises:
             ModelNotFound, TaskMismatch, SessionNotFound, SessionExpired, SessionBusy, ModelMismatch,
             PositionMismatch, InvalidField, QueueFull, Draining: nothing was done.
         """
-        lane, session = self._open(model, generation.session_id, generation.expected_position, abilities.GENERATE)
+        asked = generation.session_id, generation.expected_position
+        lane, session = self._open(model, *asked, abilities.GENERATE, owner)
         position = session.position if session else 0
         fed = _behind_start(lane.bundle, position, generation.prompt)
         if not position and not len(fed):
@@ -177,15 +181,19 @@ class Engine:
         reader.admit(row.source)
         return row
 
-    def submit_reading(self, model: str, reading: Reading, sink: Sink, *, arrived: float | None = None) -> ReadingRow:
+    def submit_reading(
+        self, model: str, reading: Reading, sink: Sink, *, arrived: float | None = None, owner: str = ""
+    ) -> ReadingRow:
         """Begin a reading; its answers go to the sink. ``feed`` and ``end`` follow, and ``close``, however it ends.
+
+        The arguments are those of ``submit``.
 
         Raises:
             ModelNotFound, TaskMismatch, SessionNotFound, SessionExpired, SessionBusy, ModelMismatch,
             PositionMismatch, QueueFull, Draining: nothing was done.
         """
         method = abilities.STEP if reading.is_stepwise else abilities.CLASSIFY
-        lane, session = self._open(model, reading.session_id, reading.expected_position, method)
+        lane, session = self._open(model, reading.session_id, reading.expected_position, method, owner)
         arrived = self._clock() if arrived is None else arrived
         row = ReadingRow(reading, sink, lane=lane.bundle.name, session=session, arrived=arrived)
         lane.admit(row)
@@ -242,24 +250,25 @@ class Engine:
                 news.append(Delivery(stream.sink, "", stream.sent, error=error))
         return news
 
-    def session(self, session_id: str) -> Session:
-        """Return a session; a stream on it that is over is closed first.
+    def session(self, session_id: str, *, owner: str = "") -> Session:
+        """Return a session of an owner; a stream on it that is over is closed first. Others' sessions do not exist.
 
         Raises:
             SessionNotFound, SessionExpired, SessionEvicted
         """
-        session = self.registry.find(session_id)
+        session = self.registry.find(session_id, owner=owner)
         if session.row and session.row.is_over:
             self.close(session.row)
         return session
 
-    def create_session(self, model: str, *, seed: int | None, ttl_s: float | None) -> Session:
+    def create_session(self, model: str, *, seed: int | None, ttl_s: float | None, owner: str = "") -> Session:
         """Make a session at the zero state.
 
         Args:
             model: name of the bundle; empty for the only one.
             seed: seed of its draws; None draws one.
             ttl_s: idle time to keep it for; None takes the default.
+            owner: the tenant whose it is.
 
         Raises:
             ModelNotFound, TaskMismatch, SlotsExhausted, Draining: nothing was done.
@@ -267,9 +276,11 @@ class Engine:
         self._check_open()
         lane = self.lane(model)
         abilities.check_sessions(lane.bundle)
-        return self.registry.create(lane, seed=seed, ttl_s=ttl_s)
+        return self.registry.create(lane, seed=seed, ttl_s=ttl_s, owner=owner)
 
-    def fork_session(self, session_id: str, seeds: list[int | None], *, expected: int | None = None) -> list[Session]:
+    def fork_session(
+        self, session_id: str, seeds: list[int | None], *, expected: int | None = None, owner: str = ""
+    ) -> list[Session]:
         """Make a session for each seed, None for the same one, that begins where another one is.
 
         Raises:
@@ -277,29 +288,31 @@ class Engine:
                 was done.
         """
         self._check_open()
-        session = self.session(session_id)
+        session = self.session(session_id, owner=owner)
         check_position(session.position, expected)
         return self.registry.fork(session, seeds)
 
-    def rewind_session(self, session_id: str, position: int, *, expected: int | None = None) -> Session:
+    def rewind_session(
+        self, session_id: str, position: int, *, expected: int | None = None, owner: str = ""
+    ) -> Session:
         """Take a session back to a position that it had.
 
         Raises:
             SessionNotFound, SessionExpired, SessionEvicted, PositionMismatch, SessionBusy, RewindOutOfRange: nothing
                 was done.
         """
-        session = self.session(session_id)
+        session = self.session(session_id, owner=owner)
         check_position(session.position, expected)
         self.registry.rewind(session, position)
         return session
 
-    def take_out_session(self, session_id: str, *, expected: int | None = None) -> Content:
+    def take_out_session(self, session_id: str, *, expected: int | None = None, owner: str = "") -> Content:
         """Return everything that a session's text depends on.
 
         Raises:
             SessionNotFound, SessionExpired, SessionEvicted, PositionMismatch
         """
-        session = self.session(session_id)
+        session = self.session(session_id, owner=owner)
         check_position(session.position, expected)
         return self.registry.take_out(session)
 
@@ -312,32 +325,32 @@ class Engine:
         self._check_open()
         return self.registry.put_in(content, seed=seed, ttl_s=ttl_s)
 
-    def check_idle(self, session_id: str, *, expected: int | None = None) -> None:
+    def check_idle(self, session_id: str, *, expected: int | None = None, owner: str = "") -> None:
         """Refuse what ``delete_session`` would refuse, and do nothing.
 
         Raises:
             SessionNotFound, SessionExpired, SessionEvicted, PositionMismatch, SessionBusy
         """
-        session = self.session(session_id)
+        session = self.session(session_id, owner=owner)
         check_position(session.position, expected)
         if session.row:
             raise SessionBusy
 
-    def delete_session(self, session_id: str, *, expected: int | None = None) -> None:
+    def delete_session(self, session_id: str, *, expected: int | None = None, owner: str = "") -> None:
         """End a session.
 
         Raises:
             SessionNotFound, SessionExpired, SessionEvicted, PositionMismatch, SessionBusy: nothing was done.
         """
-        self.check_idle(session_id, expected=expected)
-        self.registry.remove(self.session(session_id))
+        self.check_idle(session_id, expected=expected, owner=owner)
+        self.registry.remove(self.session(session_id, owner=owner))
 
     def _open(
-        self, model: str, session_id: str | None, expected_position: int | None, method: str
+        self, model: str, session_id: str | None, expected_position: int | None, method: str, owner: str = ""
     ) -> tuple[Lane, Session | None]:
         """Return the lane and the session of a call for which there is a place."""
         self._check_open()
-        session = self.session(session_id) if session_id else None
+        session = self.session(session_id, owner=owner) if session_id else None
         lane = self.lane(model or session.model) if session else self.lane(model)
         abilities.check_method(lane.bundle, method)
         if session:

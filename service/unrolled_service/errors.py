@@ -4,6 +4,7 @@ A class names the ``ErrorReason`` it stands for (proto/unrolled/v1/error.proto, 
 stands too); its message is written for the caller. Nothing here knows gRPC.
 
     UnrolledError
+    ├── Unauthenticated, PermissionDenied
     ├── InvalidField             a field is missing, malformed or out of range
     │   └── UnknownCharacter     the vocabulary lacks a character of the text
     ├── ModelNotFound
@@ -15,7 +16,8 @@ stands too); its message is written for the caller. Nothing here knows gRPC.
     ├── SlotsExhausted, QueueFull, StoreUnavailable    come back after ``retry_after_s``
     ├── ReaderStalled
     └── Draining
-    BundleError, KeyFileError    a bundle cannot be served, keys cannot be read; for operators, never on the wire
+    BundleError, KeyFileError    a bundle cannot be served, keys, tokens or certificates cannot be read; for operators,
+                                 never on the wire
 """
 
 from typing import ClassVar, Self
@@ -43,6 +45,28 @@ class UnrolledError(Exception):
         placed = type(self).__new__(type(self), *self.args)
         placed.__dict__.update(self.__dict__, position=position)
         return placed
+
+
+class Unauthenticated(UnrolledError):
+    """The caller shows nothing that says who it is; the message does not tell what is wrong with what it shows."""
+
+    reason = "UNAUTHENTICATED"
+
+    def __init__(self) -> None:
+        super().__init__("a valid bearer token is needed, in the metadata `authorization`")
+
+
+class PermissionDenied(UnrolledError):
+    """The caller is known and may not do this.
+
+    Args:
+        scope: what its token lacks.
+    """
+
+    reason = "PERMISSION_DENIED"
+
+    def __init__(self, scope: str) -> None:
+        super().__init__(f"the token lacks the scope {scope}")
 
 
 class InvalidField(UnrolledError):
@@ -215,6 +239,8 @@ class Draining(UnrolledError):
 REASONS = tuple(
     error.reason
     for error in (
+        Unauthenticated,
+        PermissionDenied,
         InvalidField,
         UnknownCharacter,
         ModelNotFound,
@@ -245,4 +271,4 @@ class BundleError(Exception):
 
 
 class KeyFileError(Exception):
-    """A file does not hold keys that this server can sign with. The message names the line and the fault."""
+    """A file does not hold the keys, tokens or certificates that it should. The message names the fault."""

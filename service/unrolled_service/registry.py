@@ -71,34 +71,36 @@ class Registry:
     def __len__(self) -> int:
         return len(self._table)
 
-    def create(self, lane: Lane, *, seed: int | None, ttl_s: float | None) -> Session:
+    def create(self, lane: Lane, *, seed: int | None, ttl_s: float | None, owner: str = "") -> Session:
         """Make a session at the zero state.
 
         Args:
             lane: of its bundle.
             seed: seed of its draws; None draws one.
             ttl_s: idle time to keep it for; None takes the default.
+            owner: the tenant whose it is.
 
         Raises:
             SlotsExhausted: nothing was done.
         """
         self._make_room(lane, 1)
         history = History(lane.form, self._settings.rewind_tokens)
-        return self._add(lane, history, seed=seed, ttl_s=ttl_s)
+        return self._add(lane, history, seed=seed, ttl_s=ttl_s, owner=owner)
 
-    def find(self, session_id: str) -> Session:
-        """Return a session.
+    def find(self, session_id: str, *, owner: str = "") -> Session:
+        """Return a session of an owner.
 
         Raises:
             SessionNotFound, SessionExpired, SessionEvicted
         """
         self.expire()
-        return self._table.find(session_id)
+        return self._table.find(session_id, owner)
 
-    def page(self, after: int, limit: int) -> list[Session]:
-        """Return up to ``limit`` sessions, oldest first, made after the one with serial ``after``."""
+    def page(self, after: int, limit: int, *, owner: str = "") -> list[Session]:
+        """Return up to ``limit`` sessions of an owner, oldest first, made after the one with serial ``after``."""
         self.expire()
-        return list(islice((session for session in self._table if session.serial > after), limit))
+        own = (session for session in self._table if session.serial > after and session.owner == owner)
+        return list(islice(own, limit))
 
     def fork(self, session: Session, seeds: Sequence[int | None]) -> list[Session]:
         """Make a session for each seed, None for the same one, that begins where another one is.
@@ -115,7 +117,7 @@ class Registry:
             seed = session.seed if given is None else given
             history = session.history.fork()
             history.extend(unrecorded)
-            copies.append(self._add(lane, history, seed=seed, ttl_s=session.ttl_s))
+            copies.append(self._add(lane, history, seed=seed, ttl_s=session.ttl_s, owner=session.owner))
             copies[-1].consumed = session.consumed
             lane.residency.adopt(copies[-1], state)
         return copies
@@ -146,7 +148,7 @@ class Registry:
         is_ahead = session.consumed > anchor.position
         return Content(
             host=lane.bundle.host,
-            owner="",
+            owner=session.owner,
             seed=session.seed,
             consumed=anchor.position,
             state=residency.initial if anchor.state is None else np.frombuffer(anchor.state, np.float32),
@@ -179,7 +181,7 @@ class Registry:
         """
         lane = self._lanes[content.host.model]
         if session_id and session_id in self._table:
-            self.remove(self._table.find(session_id))  # which is room enough
+            self.remove(self._table.find(session_id, content.owner))  # which is room enough
         else:
             self._make_room(lane, 1)
         is_zero = not content.consumed and np.array_equal(content.state, lane.residency.initial)
@@ -197,6 +199,7 @@ class Registry:
             history,
             seed=content.seed if seed is None else seed,
             ttl_s=min(content.ttl_s, self._settings.max_session_ttl_s) if ttl_s is None else ttl_s,
+            owner=content.owner,
             created=content.created if session_id else None,
             session_id=session_id,
         )
@@ -267,6 +270,7 @@ class Registry:
         *,
         seed: int | None,
         ttl_s: float | None,
+        owner: str,
         created: float | None = None,
         session_id: str | None = None,
     ) -> Session:
@@ -281,6 +285,7 @@ class Registry:
             created=time.time() if created is None else created,
             ends=now + self._settings.max_session_age_s - (max(0.0, time.time() - created) if created else 0.0),
             expires=now,
+            owner=owner,
         )
         session.use(now)
         lane.sessions += 1

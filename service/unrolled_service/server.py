@@ -23,7 +23,10 @@ from unrolled.v1.generation_pb2_grpc import add_GenerationServiceServicer_to_ser
 from unrolled.v1.model_pb2_grpc import add_ModelServiceServicer_to_server
 from unrolled.v1.sequence_pb2_grpc import add_SequenceServiceServicer_to_server
 from unrolled.v1.session_pb2_grpc import add_SessionServiceServicer_to_server
+from unrolled_service.address import split_address
 from unrolled_service.bridge.workers import Workers
+from unrolled_service.callers.authentication import Authentication
+from unrolled_service.callers.certificates import Certificates
 from unrolled_service.errors import Draining
 from unrolled_service.http import OperatorServer
 from unrolled_service.metrics import Metrics
@@ -35,7 +38,7 @@ from unrolled_service.rpc.guard import Guard
 from unrolled_service.rpc.model import ModelService
 from unrolled_service.rpc.sequence import SequenceService
 from unrolled_service.rpc.session import SessionService
-from unrolled_service.settings import Settings, split_address
+from unrolled_service.settings import Settings
 from unrolled_service.snapshots.keys import Keys
 from unrolled_service.storage.custody import Custody
 from unrolled_service.storage.redis_store import RedisStore
@@ -81,6 +84,7 @@ class Server:
     Attributes:
         address: ``host:port`` of the gRPC services, once started.
         metrics_address: ``host:port`` of the operators' pages, once started.
+        metrics_url: their URL without a path, once started.
     """
 
     def __init__(self, bundles: Sequence[Bundle], settings: Settings) -> None:
@@ -93,6 +97,7 @@ class Server:
 
         Raises:
             OSError: an address cannot be listened on.
+            KeyFileError: a file of keys, tokens or certificates cannot be used.
             TracesMissing: traces are asked for, and what sends them is not installed.
         """
         sys.setswitchinterval(_SWITCH_INTERVAL_S)  # the engine needs the GIL back soon after a run
@@ -100,14 +105,24 @@ class Server:
         self._workers = Workers(self._bundles, self._settings, self._count_slice)
         self._metrics = Metrics([worker.engine for worker in self._workers])
         self._custody = self._make_custody()
+        self._authentication = Authentication.from_settings(self._settings)
+        certificates = Certificates.from_settings(self._settings)
         endpoint = self._settings.otlp_endpoint
         self._access = Access(Traces.to(endpoint) if endpoint else None)
         self._grpc = self._make_grpc()
         host, port = split_address(self._settings.listen)
-        self.address = f"{host}:{_listen(self._grpc, host, port)}"
+        self.address = f"{host}:{_listen(self._grpc, host, port, certificates)}"
         host, port = split_address(self._settings.metrics_listen)
-        self._http = OperatorServer(host, port, self._metrics.registry, self._readiness)
+        self._http = OperatorServer(
+            host,
+            port,
+            self._metrics.registry,
+            self._readiness,
+            authentication=self._authentication,
+            certificates=certificates,
+        )
         self.metrics_address = f"{host}:{self._http.port}"
+        self.metrics_url = f"{'https' if certificates else 'http'}://{self.metrics_address}"
         for worker in self._workers:
             worker.engine.registry.on_expired = self._metrics.count_expired
             worker.engine.registry.on_evicted = self._metrics.count_evicted
@@ -163,7 +178,7 @@ class Server:
 
     def _make_grpc(self) -> grpc.aio.Server:
         server = grpc.aio.server(options=_OPTIONS)
-        guard = self._guard = Guard(server, self._metrics, self._access)
+        guard = self._guard = Guard(server, self._metrics, self._access, self._authentication)
         workers, custody, settings = self._workers, self._custody, self._settings
         claims = Claims(workers, custody, self._metrics, settings)
         add_GenerationServiceServicer_to_server(GenerationService(claims, settings), guard)
@@ -211,8 +226,11 @@ def _spare_collections() -> None:
     gc.set_threshold(*_COLLECTION_THRESHOLDS)
 
 
-def _listen(server: grpc.aio.Server, host: str, port: int) -> int:
+def _listen(server: grpc.aio.Server, host: str, port: int, certificates: Certificates | None) -> int:
+    place = f"{host}:{port}"
     try:
-        return int(server.add_insecure_port(f"{host}:{port}"))
+        if certificates is None:
+            return int(server.add_insecure_port(place))
+        return int(server.add_secure_port(place, certificates.server_credentials()))
     except RuntimeError as error:
-        raise OSError(f"cannot listen on {host}:{port}") from error
+        raise OSError(f"cannot listen on {place}") from error

@@ -13,6 +13,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from unrolled_service.address import is_loopback, split_address
+
 Precision = Literal["auto", "fp32", "int8"]
 LogFormat = Literal["auto", "json", "text"]
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -33,6 +35,24 @@ class Settings(BaseSettings):
     )
     listen: str = Field("127.0.0.1:50051", description="address of the gRPC services; port 0 takes a free one")
     metrics_listen: str = Field("127.0.0.1:9464", description="address of /metrics, /healthz and /readyz")
+    insecure: bool = Field(
+        False, description="listen beyond this machine without TLS and authentication: something before it does both"
+    )
+    tls_cert: Path | None = Field(
+        None, description="file of the certificate in PEM and those up to its root; with it nothing is clear text"
+    )
+    tls_key: Path | None = Field(None, description="file of the certificate's private key in PEM")
+    tls_client_ca: Path | None = Field(
+        None, description="file of the certificates in PEM that clients' must be signed by; without it they need none"
+    )
+    auth_tokens: Path | None = Field(None, description="file of hashed bearer tokens, see `unrolled token`")
+    jwt_keys: Path | None = Field(
+        None, description="file of the public key in PEM, or the JWKS, that signs JSON Web Tokens"
+    )
+    jwt_issuer: str | None = Field(None, min_length=1, description="`iss` that a JSON Web Token must have")
+    jwt_audience: str | None = Field(None, min_length=1, description="`aud` that a JSON Web Token must have")
+    jwt_tenant_claim: str = Field("sub", min_length=1, description="claim of a JSON Web Token that names the tenant")
+    jwt_leeway_s: float = Field(30.0, ge=0, le=300, description="how far the issuer's clock may be from this one's")
     engine_threads: int = Field(
         default_factory=lambda: max(1, min((os.cpu_count() or 1) - 1, 4)),
         ge=1,
@@ -101,6 +121,31 @@ class Settings(BaseSettings):
             raise ValueError("store_interval_s must be shorter than store_lease_s")
         return self
 
+    @model_validator(mode="after")
+    def _check_access(self) -> Self:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("tls_cert and tls_key need each other")
+        if self.tls_client_ca and not self.tls_cert:
+            raise ValueError("tls_client_ca needs tls_cert: only who shows a certificate can ask for one")
+        if len({value is None for value in (self.jwt_keys, self.jwt_issuer, self.jwt_audience)}) > 1:
+            raise ValueError("jwt_keys, jwt_issuer and jwt_audience need each other")
+        for name in ("listen", "metrics_listen"):
+            self._check_reach(name, getattr(self, name))
+        return self
+
+    def _check_reach(self, name: str, address: str) -> None:
+        """Refuse an address that others can reach if nothing protects it."""
+        if self.insecure or is_loopback(split_address(address)[0]):
+            return
+        missing = [] if self.tls_cert else ["tls_cert and tls_key"]
+        if not (self.auth_tokens or self.jwt_keys or self.tls_client_ca):
+            missing.append("one of auth_tokens, jwt_keys and tls_client_ca")
+        if missing:
+            raise ValueError(
+                f"{name} is {address}, which other machines can reach: that needs {', and '.join(missing)};"
+                " or insecure, where something before this server does both"
+            )
+
     @field_validator("listen", "metrics_listen")
     @classmethod
     def _check_address(cls, value: str) -> str:
@@ -129,6 +174,10 @@ class Settings(BaseSettings):
 GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "Listen": ("listen", "metrics_listen"),
+        "Access": (
+            *("insecure", "tls_cert", "tls_key", "tls_client_ca", "auth_tokens"),
+            *("jwt_keys", "jwt_issuer", "jwt_audience", "jwt_tenant_claim", "jwt_leeway_s"),
+        ),
         "Bundles": ("bundle", "precision"),
         "Engine": ("engine_threads", "max_rows", "max_steps", "slice_ms", "pause_ms"),
         "Limits": (
@@ -145,18 +194,6 @@ GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 """Every setting once, in the order and under the headings in which people read them."""
-
-
-def split_address(address: str) -> tuple[str, int]:
-    """Return host and port of ``host:port``; an IPv6 host stands in brackets.
-
-    Raises:
-        ValueError: the text is no such address.
-    """
-    host, separator, port = address.rpartition(":")
-    if not (separator and host and port.isdecimal() and int(port) < 65536):
-        raise ValueError(f"{address!r} is not HOST:PORT")
-    return host, int(port)
 
 
 def shipped_bundle(name: str = "shakespeare") -> Path:

@@ -17,8 +17,9 @@ from click.testing import CliRunner
 
 from tests.support.programs import demand
 from tests.support.redis import RedisServer, running_redis
+from unrolled_service.address import split_address
 from unrolled_service.cli import serve
-from unrolled_service.settings import Settings, split_address
+from unrolled_service.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -101,9 +102,20 @@ def test_the_service_runs_with_its_command_line_and_environment(in_container: di
     assert settings.session_memory_mib * 2**20 <= read_size(read_limits("unrolled")["memory"]) / 2
 
 
-def test_the_image_runs_with_its_own_command_line() -> None:
-    settings = parse_serve(json.loads(instructions("CMD")[-1]), {})
+PROTECTED = {"UNROLLED_TLS_CERT": "a", "UNROLLED_TLS_KEY": "b", "UNROLLED_AUTH_TOKENS": "c"}
+
+
+@pytest.mark.parametrize("environment", [PROTECTED, {"UNROLLED_INSECURE": "1"}], ids=["protected", "insecure"])
+def test_the_image_runs_with_its_own_command_line_once_it_is_told_how(environment: dict[str, str]) -> None:
+    settings = parse_serve(json.loads(instructions("CMD")[-1]), environment)
     assert {split_address(settings.listen)[1], split_address(settings.metrics_listen)[1]} == {*PORTS.values()}
+
+
+def test_the_image_refuses_to_serve_others_unless_it_is_told_how() -> None:
+    _, *flags = json.loads(instructions("CMD")[-1])
+    refused = CliRunner().invoke(serve, [*flags, "--print-config"])
+    assert refused.exit_code == 1
+    assert "which other machines can reach" in refused.output
 
 
 def test_every_variable_of_the_service_is_a_setting() -> None:
@@ -274,7 +286,7 @@ def test_both_health_checks_ask_for_readiness() -> None:
     asked = json.loads(check[check.index("[") :])
     assert ["CMD", *asked] == UNROLLED["healthcheck"]["test"]
     compile(asked[-1], "healthcheck", "exec")
-    assert f":{PORTS['metrics_listen']}/readyz" in asked[-1]
+    assert f"://127.0.0.1:{PORTS['metrics_listen']}/readyz" in asked[-1]
 
 
 def test_the_image_is_small_pinned_and_not_root() -> None:

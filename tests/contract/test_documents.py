@@ -18,7 +18,8 @@ COMMANDS = [
     for words in find_commands(block)
 ]
 TARGETS = {*re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M)}
-VARIABLES = {*(f"UNROLLED_{name.upper()}" for name in Settings.model_fields), "UNROLLED_SERVER", "UNROLLED_CONFIG"}
+OTHERS = {"UNROLLED_SERVER", "UNROLLED_TOKEN", "UNROLLED_CONFIG"}
+VARIABLES = {*(f"UNROLLED_{name.upper()}" for name in Settings.model_fields), *OTHERS}
 
 
 def check_command(words: list[str]) -> None:

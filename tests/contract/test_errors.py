@@ -52,6 +52,8 @@ def make_error(kind: type[service.UnrolledError]) -> service.UnrolledError:
         arguments = {"field": "stop[3]", "description": "has no character"}
     elif kind is service.TaskMismatch:
         arguments = {"model": "digits", "method": "SequenceService.Classify", "lack": "generates nothing"}
+    elif kind is service.PermissionDenied:
+        arguments = {"scope": "session"}
     elif "__init__" not in vars(kind):
         arguments = {"message": "no", "retry_after_s": 1.5, "position": 7}
     return kind(**arguments)

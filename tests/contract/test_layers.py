@@ -18,7 +18,7 @@ PROGRAMS = {
 }
 # A module imports only from those above it; from `bridge` on, it is asyncio.
 PACKAGES = (
-    ("", "settings configuration errors"),
+    ("", "address settings configuration errors"),
     ("snapshots", "keys envelope snapshot numerics"),
     (
         "graphs",
@@ -36,9 +36,11 @@ PACKAGES = (
     ("telemetry", "calls logs traces access"),
     ("bridge", "outbox driver workers"),
     ("storage", "gate store scripts redis_store custody keeper idempotency"),
+    ("callers", "identity scopes watched tokens claims authentication certificates issuing"),
     (
         "rpc",
-        "fields convert convert_sequences status guard preemption claim relay feeder generation sequence model session",
+        "fields convert convert_sequences status caller guard preemption claim relay feeder generation sequence model"
+        " session",
     ),
     ("", "http server configuration_page cli __main__"),
 )
@@ -55,6 +57,7 @@ STORED = {
     "snapshots.snapshot",
 }  # what they read and write are protobuf messages
 OWNERS = {
+    "jwt": {"callers.claims"},
     "onnxruntime": {"graphs.runtime"},
     "prometheus_client": {"metrics", "tally", "http"},
     "redis": {"storage.scripts"},

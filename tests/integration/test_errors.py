@@ -30,6 +30,8 @@ from unrolled_service.models.bundle import Bundle
 
 TESTS = Path(__file__).resolve().parents[1]
 ELSEWHERE = {
+    "UNAUTHENTICATED": ("integration/test_access.py", "test_a_refusal_is_documented"),
+    "PERMISSION_DENIED": ("integration/test_access.py", "test_a_refusal_is_documented"),
     "SESSION_EVICTED": ("integration/test_session_service.py", "test_a_session_that_made_room_says_so"),
     "SESSION_MOVED": (
         "system/test_sessions_survive.py",

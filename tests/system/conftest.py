@@ -1,8 +1,10 @@
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from tests.support.access import Ca, write_tokens
 from tests.support.alphabet import write_bundle
 from tests.support.server import ServerProcess, running_server
 
@@ -20,3 +22,39 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def server(bundle: Path) -> Iterator[ServerProcess]:
     with running_server(bundle, max_tokens=100_000_000) as running:
         yield running
+
+
+@dataclass(frozen=True, slots=True)
+class SecureServer:
+    """A server that talks TLS and wants a token.
+
+    Attributes:
+        server: the process.
+        ca: signs its certificate.
+        token: lets its bearer generate and have sessions.
+        file: holds the token.
+    """
+
+    server: ServerProcess
+    ca: Ca
+    token: str
+    file: Path
+
+
+@pytest.fixture(scope="session")
+def secure(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureServer]:
+    folder = tmp_path_factory.mktemp("secure")
+    ca, token = Ca(folder), "unr_x"
+    pair = ca.issue()
+    tokens = write_tokens(folder / "tokens", {token: "acme generate session"})
+    file = folder / "token"
+    file.write_text(f"{token}\n")
+    settings = {"tls_cert": str(pair.cert), "tls_key": str(pair.key), "auth_tokens": str(tokens)}
+    with running_server(bundle, **settings, listen="0.0.0.0:0", metrics_listen="0.0.0.0:0") as running:
+        local = ServerProcess(
+            running.address.replace("0.0.0.0", "localhost"),
+            running.metrics_url.replace("0.0.0.0", "localhost"),
+            running.process,
+            running.log,
+        )
+        yield SecureServer(local, ca, token, file)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from unrolled_client.async_steps import AsyncSteps
     from unrolled_client.async_stream import AsyncStream
     from unrolled_client.client import Client
+    from unrolled_client.credentials import Tls
     from unrolled_client.errors import UnrolledError
     from unrolled_client.models import Figure, ModelInfo, Port
     from unrolled_client.session import Session
@@ -51,6 +52,7 @@ __all__ = [
     "SessionInfo",
     "Steps",
     "Stream",
+    "Tls",
     "TokenLogprob",
     "TokenLogprobs",
     "UnrolledError",
@@ -71,6 +73,7 @@ _MODULES = {
     "Session": "session",
     "Steps": "steps",
     "Stream": "stream",
+    "Tls": "credentials",
     "UnrolledError": "errors",
 }
 

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import grpc
 
 from unrolled_client.channel import Metadata, Options, Stubs, merge_metadata, merge_options, resolve_target
+from unrolled_client.credentials import Tls, Token, check_privacy, headers_of, resolve_token
 from unrolled_client.errors import Cancelled
 from unrolled_client.values import ResumePolicy
 from unrolled_client.wire.calls import StepCall, UnaryCall, WritingCall
@@ -26,14 +27,17 @@ class AsyncConnection:
     def __init__(
         self,
         target: str | None,
-        credentials: grpc.ChannelCredentials | None,
+        credentials: Tls | grpc.ChannelCredentials | None,
         metadata: Metadata,
         options: Options,
         call_timeout: float,
         resume: ResumePolicy | None,
+        token: Token | None,
     ) -> None:
         self._target = resolve_target(target)
-        self._credentials = credentials
+        self._token = resolve_token(token)
+        check_privacy(self._target, self._token, credentials)
+        self._credentials = credentials.channel_credentials() if isinstance(credentials, Tls) else credentials
         self._options = merge_options(options)
         self._metadata = tuple(metadata)
         self._call_timeout = call_timeout
@@ -50,12 +54,12 @@ class AsyncConnection:
 
     def start(self, call: WritingCall) -> Any:
         """Begin a stream and return the gRPC call."""
-        metadata = merge_metadata(self._metadata, call.session_id)
+        metadata = self._metadata_of(call)
         return self._method(*call.method)(call.request, timeout=call.timeout, metadata=metadata)
 
     def step(self, call: StepCall) -> Any:
         """Begin a call with an answer to each input and return the gRPC call."""
-        metadata = merge_metadata(self._metadata, call.session_id)
+        metadata = self._metadata_of(call)
         running = self._method("sequences", "Step")(aiter(call.feed), timeout=call.timeout, metadata=metadata)
         call.feed.attach(running.cancel)
         return running
@@ -63,7 +67,7 @@ class AsyncConnection:
     def ask(self, call: UnaryCall[Any]) -> Any:
         """Begin a call with one reply and return it, to be awaited."""
         timeout = call.timeout if call.has_own_timeout else self._call_timeout
-        metadata = merge_metadata(self._metadata, call.session_id)
+        metadata = self._metadata_of(call)
         request = call.request if call.feed is None else aiter(call.feed)
         running = self._method(call.service, call.method)(request, timeout=timeout, metadata=metadata)
         if call.feed is not None:
@@ -93,6 +97,9 @@ class AsyncConnection:
 
     def _patience(self, timeout_s: float | None) -> Patience | None:
         return None if self._resume is None else Patience(self._resume, timeout_s)
+
+    def _metadata_of(self, call: WritingCall | StepCall | UnaryCall[Any]) -> Metadata:
+        return merge_metadata((*self._metadata, *headers_of(self._token)), call.session_id)
 
     def _method(self, service: str, method: str) -> Any:
         self._check_open()

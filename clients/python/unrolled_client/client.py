@@ -9,6 +9,7 @@ import grpc
 
 from unrolled_client.channel import DEFAULT_CALL_TIMEOUT_S, DEFAULT_RESUME, Metadata, Options
 from unrolled_client.connection import Connection
+from unrolled_client.credentials import Tls, Token
 from unrolled_client.draws import draw_key
 from unrolled_client.errors import NotFound, UnrolledError
 from unrolled_client.inference import Inference
@@ -32,25 +33,31 @@ class Client(Inference):
     Args:
         target: address of the server, "host:port" or any gRPC target; None takes that of the environment variable
             UNROLLED_SERVER, or 127.0.0.1:50051.
-        credentials: TLS credentials; None talks in clear text.
+        credentials: how to talk TLS, `Tls` or gRPC's own; None talks in clear text.
+        token: bearer token to show with every call, or what returns one; None takes that of the environment variable
+            UNROLLED_TOKEN, if it is set. Without TLS it is shown to this machine alone.
         metadata: (name, value) pairs that go with every call.
         options: gRPC channel options; they override the library's own.
         call_timeout: seconds that every call may take except streams and scores, which have their own timeout.
         resume: bounds within which broken streams are resumed and other calls are made again where that does no harm;
             None: a break is final.
+
+    Raises:
+        ValueError: a token would travel to another machine in clear text.
     """
 
     def __init__(
         self,
         target: str | None = None,
         *,
-        credentials: grpc.ChannelCredentials | None = None,
+        credentials: Tls | grpc.ChannelCredentials | None = None,
+        token: Token | None = None,
         metadata: Metadata = (),
         options: Options = (),
         call_timeout: float = DEFAULT_CALL_TIMEOUT_S,
         resume: ResumePolicy | None = DEFAULT_RESUME,
     ) -> None:
-        self._connection = Connection(target, credentials, metadata, options, call_timeout, resume)
+        self._connection = Connection(target, credentials, metadata, options, call_timeout, resume, token)
 
     @contextmanager
     def session(

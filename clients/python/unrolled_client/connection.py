@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 import grpc
 
 from unrolled_client.channel import Metadata, Options, Stubs, merge_metadata, merge_options, resolve_target
+from unrolled_client.credentials import Tls, Token, check_privacy, headers_of, resolve_token
 from unrolled_client.errors import Cancelled
 from unrolled_client.values import ResumePolicy
 from unrolled_client.wire.calls import StepCall, UnaryCall, WritingCall
@@ -25,17 +26,22 @@ class Connection:
     def __init__(
         self,
         target: str | None,
-        credentials: grpc.ChannelCredentials | None,
+        credentials: Tls | grpc.ChannelCredentials | None,
         metadata: Metadata,
         options: Options,
         call_timeout: float,
         resume: ResumePolicy | None,
+        token: Token | None,
     ) -> None:
-        merged = merge_options(options)
+        merged, address = merge_options(options), resolve_target(target)
+        self._token = resolve_token(token)
+        check_privacy(address, self._token, credentials)
+        if isinstance(credentials, Tls):
+            credentials = credentials.channel_credentials()
         if credentials is None:
-            self._channel = grpc.insecure_channel(resolve_target(target), merged)
+            self._channel = grpc.insecure_channel(address, merged)
         else:
-            self._channel = grpc.secure_channel(resolve_target(target), credentials, merged)
+            self._channel = grpc.secure_channel(address, credentials, merged)
         self._stubs = Stubs.on(self._channel)
         self._metadata = tuple(metadata)
         self._call_timeout = call_timeout
@@ -52,12 +58,12 @@ class Connection:
 
     def start(self, call: WritingCall) -> Any:
         """Begin a stream and return the gRPC call."""
-        metadata = merge_metadata(self._metadata, call.session_id)
+        metadata = self._metadata_of(call)
         return self._method(*call.method)(call.request, timeout=call.timeout, metadata=metadata)
 
     def step(self, call: StepCall) -> Any:
         """Begin a call with an answer to each input and return the gRPC call."""
-        metadata = merge_metadata(self._metadata, call.session_id)
+        metadata = self._metadata_of(call)
         running = self._method("sequences", "Step")(iter(call.feed), timeout=call.timeout, metadata=metadata)
         call.feed.attach(running.cancel)
         return running
@@ -65,7 +71,7 @@ class Connection:
     def ask(self, call: UnaryCall[Any]) -> Any:
         """Begin a call with one reply and return its future."""
         timeout = call.timeout if call.has_own_timeout else self._call_timeout
-        metadata = merge_metadata(self._metadata, call.session_id)
+        metadata = self._metadata_of(call)
         request = call.request if call.feed is None else iter(call.feed)
         running = self._method(call.service, call.method).future(request, timeout=timeout, metadata=metadata)
         if call.feed is not None:
@@ -95,6 +101,9 @@ class Connection:
 
     def _patience(self, timeout_s: float | None) -> Patience | None:
         return None if self._resume is None else Patience(self._resume, timeout_s)
+
+    def _metadata_of(self, call: WritingCall | StepCall | UnaryCall[Any]) -> Metadata:
+        return merge_metadata((*self._metadata, *headers_of(self._token)), call.session_id)
 
     def _method(self, service: str, method: str) -> Any:
         self._check_open()

@@ -13,6 +13,8 @@ working.
     |- ResourceExhausted    SlotsExhausted, QueueFull
     |- Unavailable          Draining, StoreUnavailable, Unreachable
     |- InternalError        IncompleteStream
+    |- Unauthenticated
+    |- PermissionDenied
     |- DeadlineExceeded
     `- Cancelled
 """
@@ -184,6 +186,14 @@ class IncompleteStream(InternalError):
     """The stream ended without saying how; its text may be incomplete."""
 
 
+class Unauthenticated(UnrolledError):
+    """The server does not know the token, or there is none; nothing was done."""
+
+
+class PermissionDenied(UnrolledError):
+    """The token is not good for this call; the message names the scope that it lacks."""
+
+
 class DeadlineExceeded(UnrolledError):
     """The call took longer than its timeout."""
 
@@ -216,6 +226,8 @@ BY_REASON: Mapping[str, type[UnrolledError]] = MappingProxyType(
         "READER_STALLED": ReaderStalled,
         "DRAINING": Draining,
         "INTERNAL": InternalError,
+        "UNAUTHENTICATED": Unauthenticated,
+        "PERMISSION_DENIED": PermissionDenied,
     }
 )
 
@@ -229,6 +241,8 @@ BY_CODE: Mapping[grpc.StatusCode, type[UnrolledError]] = MappingProxyType(
         grpc.StatusCode.RESOURCE_EXHAUSTED: ResourceExhausted,
         grpc.StatusCode.UNAVAILABLE: Unavailable,
         grpc.StatusCode.INTERNAL: InternalError,
+        grpc.StatusCode.UNAUTHENTICATED: Unauthenticated,
+        grpc.StatusCode.PERMISSION_DENIED: PermissionDenied,
         grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
         grpc.StatusCode.CANCELLED: Cancelled,
     }

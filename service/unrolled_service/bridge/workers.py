@@ -69,11 +69,11 @@ class Workers:
         """Return the worker with the fewest sessions."""
         return min(self._workers, key=lambda worker: len(worker.engine.registry))
 
-    async def sessions(self, after: int, limit: int) -> list[SessionInfo]:
-        """Return up to ``limit`` sessions, oldest first, that were made after the one with serial ``after``."""
-        pages = [await worker.driver.call(_list, worker.engine, after, limit) for worker in self]
+    async def sessions(self, after: int, limit: int, *, owner: str) -> list[SessionInfo]:
+        """Return up to ``limit`` sessions of an owner, oldest first, made after the one with serial ``after``."""
+        pages = [await worker.driver.call(_list, worker.engine, after, limit, owner) for worker in self]
         return list(islice(heapq.merge(*pages, key=lambda session: session.serial), limit))
 
 
-def _list(engine: Engine, after: int, limit: int) -> list[SessionInfo]:
-    return [engine.registry.describe(session) for session in engine.registry.page(after, limit)]
+def _list(engine: Engine, after: int, limit: int, owner: str) -> list[SessionInfo]:
+    return [engine.registry.describe(session) for session in engine.registry.page(after, limit, owner=owner)]

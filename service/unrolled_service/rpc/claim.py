@@ -15,6 +15,7 @@ from unrolled_service.errors import UnrolledError
 from unrolled_service.metrics import Metrics
 from unrolled_service.models.bundle import Bundle
 from unrolled_service.rows.row import Row
+from unrolled_service.rpc.caller import caller
 from unrolled_service.rpc.preemption import preempting
 from unrolled_service.settings import Settings
 from unrolled_service.storage.custody import Custody
@@ -32,6 +33,7 @@ class Claim:
         outbox: where its news arrives.
         row: None until it is open.
         engine: whose row it is; to be read only.
+        owner: the tenant whose call it is.
         keeper: keeps its session, if it has one.
     """
 
@@ -39,6 +41,7 @@ class Claim:
         self.outbox = Outbox()
         self.row: Row | None = None
         self.engine: Engine = worker.engine
+        self.owner = custody.owner
         self.keeper = Keeper(custody, session_id, self.outbox, settings)
         self._driver = worker.driver
         self._worker = worker
@@ -48,7 +51,7 @@ class Claim:
     async def bundle(self, model: str) -> Bundle:
         """Return the bundle of a call: the one it names, its session's, or the only one."""
         if self._session_id and not model:
-            model = (await self._driver.call(self.engine.session, self._session_id)).model
+            model = (await self._driver.call(self.engine.session, self._session_id, owner=self.owner)).model
         bundle = self.engine.lane(model).bundle
         note(model=bundle.name)
         return bundle
@@ -56,7 +59,7 @@ class Claim:
     async def start(self, submit: Submit, *, preempt: bool = False) -> None:
         """Open the row, in the place of the one that runs on the session if it is to be preempted."""
         if self._session_id and preempt:
-            await preempting(self._worker, self._session_id, partial(self._take_over, submit))
+            await preempting(self._worker, self._session_id, partial(self._take_over, submit), owner=self.owner)
         else:
             self._driver.open(self._open, self.outbox, submit)
         self.keeper.start()
@@ -130,13 +133,14 @@ class Claims:
 
     @asynccontextmanager
     async def claim(self, session_id: str | None) -> AsyncIterator[Claim]:
-        """Hold a session, or a throw-away state, for a call; the row is closed however the call ends.
+        """Hold a session of the caller's, or a throw-away state, for a call; the row is closed however that ends.
 
         Raises:
             SessionNotFound, SessionExpired, SessionEvicted, SessionBusy, StoreUnavailable: it cannot be had.
         """
-        worker = await self._custody.hold(session_id) if session_id else self._workers.for_stream()
-        claim = Claim(worker, self._custody, session_id, self._settings)
+        custody = self._custody.of(caller().tenant)
+        worker = await custody.hold(session_id) if session_id else self._workers.for_stream()
+        claim = Claim(worker, custody, session_id, self._settings)
         try:
             yield claim
         except asyncio.CancelledError:

@@ -39,7 +39,7 @@ class GenerationService(GenerationServiceServicer):
             def pieces(parcel: Parcel) -> Iterator[tuple[Parcel, Any]]:
                 return ((each, write_chunk(each, bundle)) for each in split(parcel, request.max_chunk_tokens))
 
-            submit = partial(claim.engine.submit, model, generation, arrived=arrived)
+            submit = partial(claim.engine.submit, model, generation, arrived=arrived, owner=claim.owner)
             await claim.start(submit, preempt=request.preempt)
             await relay(claim, context, self._settings.stall_timeout_s, pieces, write_end=write_finish)
 

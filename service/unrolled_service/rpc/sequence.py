@@ -125,6 +125,6 @@ async def _start(
     check_total(len(reading.inputs))
 
     feeder: Feeder = Feeder(claim, requests, read, len(reading.inputs))
-    submit = partial(claim.engine.submit_reading, model, reading, arrived=time.monotonic())
+    submit = partial(claim.engine.submit_reading, model, reading, arrived=time.monotonic(), owner=claim.owner)
     await claim.start(submit, preempt=first.opening.preempt)
     return feeder

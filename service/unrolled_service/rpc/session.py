@@ -1,15 +1,19 @@
 """SessionService: sessions are made, described, listed, copied, rewound, moved and ended."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import Any, TypeVar
 
 import grpc
+from google.protobuf.message import Message
 
 from unrolled.v1 import session_pb2 as wire
 from unrolled.v1.session_pb2_grpc import SessionServiceServicer
 from unrolled_service.bridge.workers import Workers
 from unrolled_service.engine import Engine
 from unrolled_service.metrics import Metrics
+from unrolled_service.rpc.caller import caller
 from unrolled_service.rpc.convert import (
     read_forks,
     read_idempotency_key,
@@ -25,9 +29,11 @@ from unrolled_service.snapshots.snapshot import Content
 from unrolled_service.storage.custody import Custody
 from unrolled_service.storage.idempotency import Idempotency
 
+_R = TypeVar("_R", bound=Message)
+
 
 class SessionService(SessionServiceServicer):
-    """Serves the sessions of all workers."""
+    """Serves the sessions of all workers, to each caller its own."""
 
     def __init__(self, workers: Workers, custody: Custody, metrics: Metrics, settings: Settings) -> None:
         self._workers = workers
@@ -40,22 +46,24 @@ class SessionService(SessionServiceServicer):
         self, request: wire.CreateSessionRequest, _: grpc.aio.ServicerContext
     ) -> wire.CreateSessionResponse:
         """Make a session at position 0."""
+        custody = self._custody.of(caller().tenant)
         model = read_model(request.model)
         seed, ttl_s = read_optional(request, "seed"), self._read_ttl(request)
 
         async def make() -> wire.CreateSessionResponse:
             worker = self._workers.for_session()
-            made = await worker.driver.call(_create, worker.engine, model, seed, ttl_s)
-            await self._custody.save(made.id)
+            made = await worker.driver.call(_create, worker.engine, model, seed, ttl_s, custody.owner)
+            await custody.save(made.id)
             return wire.CreateSessionResponse(session=write_session(made))
 
-        return await self._idempotency.once(read_idempotency_key(request.idempotency_key), request, make)
+        return await self._once(request, make, custody.owner)
 
     async def GetSession(self, request: wire.GetSessionRequest, _: grpc.aio.ServicerContext) -> wire.GetSessionResponse:
         """Describe a session."""
+        custody = self._custody.of(caller().tenant)
         session_id = read_session_id(request.session_id)
-        worker = await self._custody.hold(session_id, lease_s=0.0)
-        found = await worker.driver.call(_describe, worker.engine, session_id)
+        worker = await custody.hold(session_id, lease_s=0.0)
+        found = await worker.driver.call(_describe, worker.engine, session_id, custody.owner)
         return wire.GetSessionResponse(session=write_session(found))
 
     async def ListSessions(
@@ -63,7 +71,7 @@ class SessionService(SessionServiceServicer):
     ) -> wire.ListSessionsResponse:
         """List a page of sessions."""
         after, limit = read_page(request.page_size, request.page_token)
-        found = await self._workers.sessions(after, limit + 1)
+        found = await self._workers.sessions(after, limit + 1, owner=caller().tenant)
         page = found[:limit]
         token = str(page[-1].serial) if len(found) > limit else ""
         return wire.ListSessionsResponse(sessions=map(write_session, page), next_page_token=token)
@@ -72,56 +80,63 @@ class SessionService(SessionServiceServicer):
         self, request: wire.DeleteSessionRequest, _: grpc.aio.ServicerContext
     ) -> wire.DeleteSessionResponse:
         """End a session."""
+        custody = self._custody.of(caller().tenant)
         session_id = read_session_id(request.session_id)
         expected = read_optional(request, "expected_position")
-        worker = await self._custody.hold(session_id, lease_s=0.0)
+        worker = await custody.hold(session_id, lease_s=0.0)
+        named = {"expected": expected, "owner": custody.owner}
 
         async def end() -> None:
-            await worker.driver.call(worker.engine.check_idle, session_id, expected=expected)
-            await self._custody.delete(session_id)
-            await worker.driver.call(worker.engine.delete_session, session_id, expected=expected)
+            await worker.driver.call(worker.engine.check_idle, session_id, **named)
+            await custody.delete(session_id)
+            await worker.driver.call(worker.engine.delete_session, session_id, **named)
 
-        await (preempting(worker, session_id, end) if request.preempt else end())
+        await (preempting(worker, session_id, end, owner=custody.owner) if request.preempt else end())
         return wire.DeleteSessionResponse()
 
     async def ForkSession(
         self, request: wire.ForkSessionRequest, _: grpc.aio.ServicerContext
     ) -> wire.ForkSessionResponse:
         """Make sessions that begin where one is."""
+        custody = self._custody.of(caller().tenant)
         session_id, seeds = read_session_id(request.session_id), read_forks(request)
         expected = read_optional(request, "expected_position")
 
         async def make() -> wire.ForkSessionResponse:
-            worker = await self._custody.hold(session_id, lease_s=0.0)
-            made = await worker.driver.call(_fork, worker.engine, session_id, seeds, expected)
+            worker = await custody.hold(session_id, lease_s=0.0)
+            made = await worker.driver.call(_fork, worker.engine, session_id, seeds, expected, custody.owner)
             self._metrics.count_forks(len(made))
             for each in made:
-                await self._custody.save(each.id)
+                await custody.save(each.id)
             return wire.ForkSessionResponse(sessions=map(write_session, made))
 
-        return await self._idempotency.once(read_idempotency_key(request.idempotency_key), request, make)
+        return await self._once(request, make, custody.owner)
 
     async def RewindSession(
         self, request: wire.RewindSessionRequest, _: grpc.aio.ServicerContext
     ) -> wire.RewindSessionResponse:
         """Take a session back to a position that it had."""
+        custody = self._custody.of(caller().tenant)
         session_id = read_session_id(request.session_id)
         expected = read_optional(request, "expected_position")
-        worker = await self._custody.hold(session_id, lease_s=0.0)
-        rewind = partial(worker.driver.call, _rewind, worker.engine, session_id, request.position, expected)
-        now = await (preempting(worker, session_id, rewind) if request.preempt else rewind())
-        await self._custody.save(session_id, rewound=True)
+        worker = await custody.hold(session_id, lease_s=0.0)
+        asked = session_id, request.position, expected, custody.owner
+        rewind = partial(worker.driver.call, _rewind, worker.engine, *asked)
+        now = await (preempting(worker, session_id, rewind, owner=custody.owner) if request.preempt else rewind())
+        await custody.save(session_id, rewound=True)
         return wire.RewindSessionResponse(session=write_session(now))
 
     async def ExportSnapshot(
         self, request: wire.ExportSnapshotRequest, _: grpc.aio.ServicerContext
     ) -> wire.ExportSnapshotResponse:
         """Return a session as signed bytes."""
+        custody = self._custody.of(caller().tenant)
         session_id = read_session_id(request.session_id)
         expected = read_optional(request, "expected_position")
-        worker = await self._custody.hold(session_id, lease_s=0.0)
-        content = await worker.driver.call(worker.engine.take_out_session, session_id, expected=expected)
-        snapshot = await asyncio.to_thread(self._custody.sign, content)
+        worker = await custody.hold(session_id, lease_s=0.0)
+        named = {"expected": expected, "owner": custody.owner}
+        content = await worker.driver.call(worker.engine.take_out_session, session_id, **named)
+        snapshot = await asyncio.to_thread(custody.sign, content)
         self._metrics.count_snapshot("export")
         return wire.ExportSnapshotResponse(snapshot=snapshot, position=content.position)
 
@@ -129,40 +144,48 @@ class SessionService(SessionServiceServicer):
         self, request: wire.ImportSnapshotRequest, _: grpc.aio.ServicerContext
     ) -> wire.ImportSnapshotResponse:
         """Make a session of a snapshot."""
+        custody = self._custody.of(caller().tenant)
         seed, ttl_s = read_optional(request, "seed"), self._read_ttl(request)
 
         async def make() -> wire.ImportSnapshotResponse:
-            read = partial(self._custody.read, accept_other_numerics=request.accept_other_numerics)
+            read = partial(custody.read, accept_other_numerics=request.accept_other_numerics)
             content = await asyncio.to_thread(read, request.snapshot)
             worker = self._workers.for_session()
             made = await worker.driver.call(
                 _put_in, worker.engine, content, seed, ttl_s or self._settings.session_ttl_s
             )
             self._metrics.count_snapshot("import")
-            await self._custody.save(made.id)
+            await custody.save(made.id)
             return wire.ImportSnapshotResponse(session=write_session(made))
 
-        return await self._idempotency.once(read_idempotency_key(request.idempotency_key), request, make)
+        return await self._once(request, make, custody.owner)
+
+    async def _once(self, request: Any, make: Callable[[], Awaitable[_R]], owner: str) -> _R:
+        """Make what a request asks for, or return what was made when it came before."""
+        key = read_idempotency_key(request.idempotency_key)
+        return await self._idempotency.once(key, request, make, owner=owner)
 
     def _read_ttl(self, request: wire.CreateSessionRequest | wire.ImportSnapshotRequest) -> float | None:
         return read_ttl(request.ttl, self._settings) if request.HasField("ttl") else None
 
 
-def _describe(engine: Engine, session_id: str) -> SessionInfo:
-    return engine.registry.describe(engine.session(session_id))
+def _describe(engine: Engine, session_id: str, owner: str) -> SessionInfo:
+    return engine.registry.describe(engine.session(session_id, owner=owner))
 
 
-def _create(engine: Engine, model: str, seed: int | None, ttl_s: float | None) -> SessionInfo:
-    return engine.registry.describe(engine.create_session(model, seed=seed, ttl_s=ttl_s))
+def _create(engine: Engine, model: str, seed: int | None, ttl_s: float | None, owner: str) -> SessionInfo:
+    return engine.registry.describe(engine.create_session(model, seed=seed, ttl_s=ttl_s, owner=owner))
 
 
-def _fork(engine: Engine, session_id: str, seeds: list[int | None], expected: int | None) -> list[SessionInfo]:
-    made: list[Session] = engine.fork_session(session_id, seeds, expected=expected)
+def _fork(
+    engine: Engine, session_id: str, seeds: list[int | None], expected: int | None, owner: str
+) -> list[SessionInfo]:
+    made: list[Session] = engine.fork_session(session_id, seeds, expected=expected, owner=owner)
     return [engine.registry.describe(each) for each in made]
 
 
-def _rewind(engine: Engine, session_id: str, position: int, expected: int | None) -> SessionInfo:
-    return engine.registry.describe(engine.rewind_session(session_id, position, expected=expected))
+def _rewind(engine: Engine, session_id: str, position: int, expected: int | None, owner: str) -> SessionInfo:
+    return engine.registry.describe(engine.rewind_session(session_id, position, expected=expected, owner=owner))
 
 
 def _put_in(engine: Engine, content: Content, seed: int | None, ttl_s: float) -> SessionInfo:

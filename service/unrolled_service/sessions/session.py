@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from unrolled_service.errors import SessionEvicted, SessionExpired, SessionNotFound, UnrolledError
+from unrolled_service.errors import SessionEvicted, SessionExpired, SessionNotFound
 from unrolled_service.sessions.history import History, Items
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ class Session:
         packed: its state while it is not, f32[S] as bytes; None for the zero state.
         row: the stream that runs on it.
         epoch: number of this server's ownership in the store; 0 while it is not stored.
+        owner: the tenant whose it is; empty where callers are not told apart.
     """
 
     id: str
@@ -64,6 +65,7 @@ class Session:
     packed: bytes | None = None
     row: "Row | None" = None
     epoch: int = 0
+    owner: str = ""
 
     @property
     def position(self) -> int:
@@ -108,7 +110,7 @@ class SessionTable:
 
     def __init__(self) -> None:
         self._sessions: dict[str, Session] = {}
-        self._ends: OrderedDict[str, type[UnrolledError]] = OrderedDict()
+        self._ends: OrderedDict[str, tuple[str, type[SessionExpired | SessionEvicted]]] = OrderedDict()
         self._deadlines: list[tuple[float, str]] = []
 
     def __len__(self) -> int:
@@ -126,23 +128,25 @@ class SessionTable:
         self._ends.pop(session.id, None)
         heapq.heappush(self._deadlines, (session.expires, session.id))
 
-    def find(self, session_id: str) -> Session:
-        """Return a session.
+    def find(self, session_id: str, owner: str = "") -> Session:
+        """Return a session of an owner; to anybody else it never was.
 
         Raises:
             SessionExpired: it was here and was idle for too long.
             SessionEvicted: it was here and was given up to make room.
             SessionNotFound: anything else.
         """
-        if session := self._sessions.get(session_id):
+        session = self._sessions.get(session_id)
+        if session is not None and session.owner == owner:
             return session
-        raise self._ends.get(session_id, SessionNotFound)()  # type: ignore[call-arg]
+        whose, why = self._ends.get(session_id, (owner, SessionNotFound))
+        raise (why if whose == owner else SessionNotFound)()
 
     def remove(self, session: Session, why: type[SessionExpired | SessionEvicted] | None = None) -> None:
         """Forget a session; remember why, if that is for its owner to know."""
         del self._sessions[session.id]
         if why is not None:
-            self._ends[session.id] = why
+            self._ends[session.id] = (session.owner, why)
             if len(self._ends) > _REMEMBERED_ENDS:
                 self._ends.popitem(last=False)
         if len(self._deadlines) > 2 * len(self._sessions) + _DEADLINES_KEPT:  # most are of sessions long gone

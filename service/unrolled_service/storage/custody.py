@@ -6,6 +6,7 @@ the store one behind the other. A store that is down takes nothing from sessions
 """
 
 import asyncio
+import copy
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
@@ -58,18 +59,31 @@ class Custody:
         hosts: what continues their states: the bundles served.
         keys: sign what is stored.
         settings: intervals and leases.
+
+    Attributes:
+        owner: the tenant whose sessions these are; empty where callers are not told apart.
     """
 
     def __init__(
         self, store: SessionStore | None, workers: Workers, hosts: Sequence[Host], keys: Keys, settings: Settings
     ) -> None:
+        self.owner = ""
         self._store = store
         self._workers = workers
         self._hosts = hosts
         self._keys = keys
         self._settings = settings
         self._writes: set[asyncio.Task[None]] = set()
-        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._turns: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
+
+    def of(self, tenant: str) -> "Custody":
+        """Return the same custody, of a tenant's sessions alone: to it those of others do not exist."""
+        if tenant == self.owner:
+            return self
+        theirs = copy.copy(self)
+        theirs.owner = tenant
+        theirs._store = self._store.of(tenant) if self._store else None
+        return theirs
 
     @property
     def has_store(self) -> bool:
@@ -109,7 +123,7 @@ class Custody:
         Raises:
             SnapshotInvalid, SnapshotMismatch
         """
-        opened = open_snapshot(snapshot, self._keys, owner="")
+        opened = open_snapshot(snapshot, self._keys, owner=self.owner)
         return opened.unpack(self._hosts, accept_other_numerics=accept_other_numerics)
 
     def sign(self, content: Content) -> bytes:
@@ -146,7 +160,7 @@ class Custody:
             return
         worker = self._workers.of_session(session_id)
         async with self._turn(session_id):
-            held = await worker.driver.call(_look_up, worker.engine, session_id)
+            held = await worker.driver.call(_look_up, worker.engine, session_id, self.owner)
             if held and held.epoch and not held.is_busy:
                 with suppress(StoreUnavailable):  # then the lease runs out
                     await self._store.release(session_id, epoch=held.epoch)
@@ -181,10 +195,10 @@ class Custody:
 
     def _turn(self, session_id: str) -> asyncio.Lock:
         """Return what keeps the calls of a session to the store one behind the other."""
-        return self._turns.setdefault(session_id, asyncio.Lock())
+        return self._turns.setdefault((self.owner, session_id), asyncio.Lock())
 
     async def _bring(self, store: SessionStore, worker: Worker, session_id: str, lease_s: float) -> None:
-        held = await worker.driver.call(_look_up, worker.engine, session_id)
+        held = await worker.driver.call(_look_up, worker.engine, session_id, self.owner)
         if held and held.is_busy:
             return  # its stream keeps the lease
         # What was made here while the store did not answer may have arrived there after all, as the first epoch.
@@ -198,16 +212,16 @@ class Custody:
         except _GONE:
             if held and not held.epoch:
                 return  # it was made while the store was down
-            await worker.driver.call(_drop, worker.engine, session_id)
+            await worker.driver.call(_drop, worker.engine, session_id, self.owner)
             raise
         if claim.snapshot is None:
-            await worker.driver.call(_set_epoch, worker.engine, session_id, claim.epoch)
+            await worker.driver.call(_set_epoch, worker.engine, session_id, self.owner, claim.epoch)
         else:
             content = self.read(claim.snapshot)
             await worker.driver.call(_put_in, worker.engine, content, session_id, claim.epoch)
 
     async def _write(self, store: SessionStore, worker: Worker, session_id: str, lease_s: float, rewound: bool) -> None:
-        taken = await worker.driver.call(_take_out, worker.engine, session_id)
+        taken = await worker.driver.call(_take_out, worker.engine, session_id, self.owner)
         content, epoch = taken.content, taken.epoch
         snapshot, position = self.sign(content), content.position
         if taken.is_busy:  # by a stream after the one that this is about
@@ -220,7 +234,7 @@ class Custody:
         try:
             if not epoch:
                 epoch, is_written = await _begin(store, session_id, snapshot, position, content.ttl_s, lease_s)
-                await worker.driver.call(_set_epoch, worker.engine, session_id, epoch)
+                await worker.driver.call(_set_epoch, worker.engine, session_id, self.owner, epoch)
                 if is_written:
                     return
             try:
@@ -230,7 +244,7 @@ class Custody:
         except StoreUnavailable:
             _log.warning("a session could not be stored; it goes on in memory")
         except (SessionMoved, *_GONE):
-            await worker.driver.call(_drop, worker.engine, session_id)
+            await worker.driver.call(_drop, worker.engine, session_id, self.owner)
             raise SessionMoved from None
 
     async def _save_quietly(self, session_id: str) -> None:
@@ -258,9 +272,9 @@ async def _begin(
     return claim.epoch, True
 
 
-def _look_up(engine: Engine, session_id: str) -> _Held | None:
+def _look_up(engine: Engine, session_id: str, owner: str) -> _Held | None:
     try:
-        session = engine.session(session_id)
+        session = engine.session(session_id, owner=owner)
     except _GONE:
         return None
     return _Held(session.epoch, session.row is not None)
@@ -270,19 +284,19 @@ def _put_in(engine: Engine, content: Content, session_id: str, epoch: int) -> No
     engine.registry.put_in(content, session_id=session_id).epoch = epoch
 
 
-def _take_out(engine: Engine, session_id: str) -> _Taken:
-    session = engine.session(session_id)
-    return _Taken(session.epoch, session.row is not None, engine.take_out_session(session_id))
+def _take_out(engine: Engine, session_id: str, owner: str) -> _Taken:
+    session = engine.session(session_id, owner=owner)
+    return _Taken(session.epoch, session.row is not None, engine.take_out_session(session_id, owner=owner))
 
 
-def _set_epoch(engine: Engine, session_id: str, epoch: int) -> None:
-    engine.session(session_id).epoch = epoch
+def _set_epoch(engine: Engine, session_id: str, owner: str, epoch: int) -> None:
+    engine.session(session_id, owner=owner).epoch = epoch
 
 
-def _drop(engine: Engine, session_id: str) -> None:
+def _drop(engine: Engine, session_id: str, owner: str) -> None:
     """Forget a session that is somebody else's; one on which a stream runs goes when that ends."""
     try:
-        session = engine.session(session_id)
+        session = engine.session(session_id, owner=owner)
     except _GONE:
         return
     if session.row:

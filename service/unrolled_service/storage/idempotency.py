@@ -36,28 +36,35 @@ class Idempotency:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._calls: OrderedDict[str, _Call] = OrderedDict()
+        self._calls: OrderedDict[tuple[str, str], _Call] = OrderedDict()
 
-    async def once(self, key: str, request: Message, answer: Callable[[], Awaitable[_R]]) -> _R:
+    async def once(self, key: str, request: Message, answer: Callable[[], Awaitable[_R]], *, owner: str = "") -> _R:
         """Return the answer to a request, or the one that was given to it before; without a key there is none before.
+
+        Args:
+            key: the caller's; the same key of another tenant is another key.
+            request: what is asked.
+            answer: does what is asked.
+            owner: the tenant who asks.
 
         Raises:
             IdempotencyConflict: the key came with another request, or its call is still running.
         """
         if not key:
             return await answer()
+        mark = (owner, key)
         now = self._clock()
         while self._calls and (len(self._calls) > _MOST or next(iter(self._calls.values())).until <= now):
             self._calls.popitem(last=False)
         content = request.DESCRIPTOR.full_name.encode() + request.SerializeToString(deterministic=True)
-        if call := self._calls.get(key):
+        if call := self._calls.get(mark):
             if call.request != content:
                 raise IdempotencyConflict("the idempotency_key was used with other fields")
             if call.reply is None:
                 raise IdempotencyConflict("the call with this idempotency_key is still running", retry_after_s=0.1)
             reply: _R = call.reply
             return reply
-        self._calls[key] = call = _Call(content, now + REMEMBERED_S)
+        self._calls[mark] = call = _Call(content, now + REMEMBERED_S)
         if len(self._calls) > _MOST:
             self._calls.popitem(last=False)
 
@@ -65,8 +72,8 @@ class Idempotency:
             try:
                 call.reply = reply = await answer()
             except BaseException:
-                if self._calls.get(key) is call:
-                    del self._calls[key]
+                if self._calls.get(mark) is call:
+                    del self._calls[mark]
                 raise
             return reply
 

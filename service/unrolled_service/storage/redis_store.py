@@ -4,6 +4,8 @@ Owns the keys, and what the scripts in ``lua`` are given and say; each of them i
 nothing of connections. Runs on the event loop.
 """
 
+import copy
+import hashlib
 import re
 import secrets
 from collections.abc import Callable
@@ -23,6 +25,7 @@ from unrolled_service.storage.scripts import OnOperation, Scripts
 from unrolled_service.storage.store import MAX_SNAPSHOT_BYTES, Claim, Gone, Leased
 
 SCRIPTS = ("create", "claim", "write", "release", "delete")
+_TENANT_DIGITS = 32
 _SESSION_ID = re.compile(r"[A-Za-z0-9._~-]{1,64}")
 _GONE: dict[bytes | None, Callable[[], UnrolledError]] = {
     Gone.EXPIRED.encode(): SessionExpired,
@@ -44,7 +47,7 @@ class RedisStore:
     def __init__(self, scripts: Scripts, *, owner: str, prefix: str = "unrolled:", memory_s: float = 3600.0) -> None:
         self._scripts = scripts
         self._owner = f"{owner}.{secrets.token_hex(8)}"
-        self._prefix = prefix
+        self._prefix = self._tenant_prefix = prefix
         self._memory_ms = _ms(memory_s)
         self._serials = count(1)
 
@@ -77,6 +80,13 @@ class RedisStore:
 
     def __repr__(self) -> str:
         return f"RedisStore({self._scripts.place!r}, owner={self._owner!r})"
+
+    def of(self, tenant: str) -> "RedisStore":
+        """Return the store as a tenant has it: under keys that no other tenant's calls can name."""
+        digest = hashlib.sha256(tenant.encode()).hexdigest()[:_TENANT_DIGITS]
+        theirs = copy.copy(self)
+        theirs._tenant_prefix = f"{self._prefix}{digest}:" if tenant else self._prefix
+        return theirs
 
     @property
     def is_available(self) -> bool:
@@ -129,7 +139,9 @@ class RedisStore:
         """Run a script for a session; return what it says, or raise what it refuses with."""
         if not _SESSION_ID.fullmatch(session_id):
             raise SessionNotFound
-        session = f"{self._prefix}{{{session_id}}}"  # braces: a proxy before several servers keeps both keys on one
+        session = (
+            f"{self._tenant_prefix}{{{session_id}}}"  # braces: a proxy before several servers keeps both keys on one
+        )
         keys = (session, f"{session}:note")
         word, *said = await self._scripts.run(script, keys, self._owner, next(self._serials), *arguments)
         match word:

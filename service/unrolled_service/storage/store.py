@@ -59,6 +59,13 @@ class SessionStore(Protocol):
     ``SessionNotFound``, as does an id that is none.
     """
 
+    def of(self, tenant: str) -> "SessionStore":
+        """Return the store as a tenant has it: the sessions of others do not exist there, and nothing touches them.
+
+        Args:
+            tenant: any text; empty for the store of those who are not told apart.
+        """
+
     @property
     def is_available(self) -> bool:
         """Whether the store answered when it was last asked."""

@@ -104,7 +104,7 @@ def test_a_reason_of_a_newer_server_is_its_group(client: Any, fake: FakeServer) 
         (12, errors.UnrolledError),
         (13, errors.InternalError),
         (14, errors.Unreachable),
-        (16, errors.UnrolledError),
+        (16, errors.Unauthenticated),
     ],
 )
 def test_a_status_without_a_reason_is_told_by_its_code(

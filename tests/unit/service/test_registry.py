@@ -138,8 +138,8 @@ def test_a_fork_does_not_let_expire_what_it_copies(
     text = generate(engine, "hello", 30, session_id=session.id).text
     find = engine.registry.find
 
-    def find_slowly(session_id: str) -> Session:
-        found = find(session_id)
+    def find_slowly(session_id: str, *, owner: str = "") -> Session:
+        found = find(session_id, owner=owner)
         clock.now += 10
         return found
 

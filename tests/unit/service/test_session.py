@@ -1,11 +1,11 @@
 import pytest
 
-from unrolled_service.errors import SessionExpired, SessionNotFound
+from unrolled_service.errors import SessionEvicted, SessionExpired, SessionNotFound
 from unrolled_service.sessions.history import Format, History
 from unrolled_service.sessions.session import Session, SessionTable, make_session_id
 
 
-def make_session(number: int, expires: float) -> Session:
+def make_session(number: int, expires: float, owner: str = "") -> Session:
     return Session(
         id=f"s{number}",
         serial=number,
@@ -16,6 +16,7 @@ def make_session(number: int, expires: float) -> Session:
         created=0.0,
         ends=1e12,
         expires=expires,
+        owner=owner,
     )
 
 
@@ -41,6 +42,22 @@ def test_an_expired_session_is_told_from_an_unknown_one() -> None:
     with pytest.raises(SessionNotFound):
         table.find("s3")
     assert table.find("s2") is other
+
+
+def test_to_anybody_but_its_owner_a_session_never_was() -> None:
+    table = SessionTable()
+    session, other = make_session(1, 5.0, "ada"), make_session(2, 50.0, "ada")
+    table.add(session)
+    table.add(other)
+    table.expire(5.0)
+    table.remove(other, SessionEvicted)
+
+    for session_id, why in (("s1", SessionExpired), ("s2", SessionEvicted)):
+        with pytest.raises(why):
+            table.find(session_id, "ada")
+        for owner in ("", "bob"):
+            with pytest.raises(SessionNotFound):
+                table.find(session_id, owner)
 
 
 def test_a_deleted_session_is_unknown() -> None:

@@ -7,9 +7,12 @@ import click
 
 from unrolled_client import errors
 from unrolled_client.cli.failure import Failure
+from unrolled_client.cli.place import Place
 
 _ADVICE: Mapping[type[errors.UnrolledError], str] = MappingProxyType(
     {
+        errors.Unauthenticated: "name the file of one with --token, or set UNROLLED_TOKEN",
+        errors.PermissionDenied: "ask the server's operator for one that has it",
         errors.ModelNotFound: "`unrolled models` lists what is served",
         errors.ModelMismatch: "leave --model out to use the session's",
         errors.SessionNotFound: "`unrolled sessions` lists those there are",
@@ -25,7 +28,7 @@ _ADVICE: Mapping[type[errors.UnrolledError], str] = MappingProxyType(
 )
 
 
-def explain(error: errors.UnrolledError, server: str) -> click.ClickException:
+def explain(error: errors.UnrolledError, server: Place | str) -> click.ClickException:
     """Return the one-line error of the command line for a failed call."""
     if isinstance(error, errors.Unreachable):
         return Failure(f"no server answers at {server} ({error.message}); start one with: unrolled serve")

@@ -11,6 +11,7 @@ from unrolled_client.cli.connection import connected
 from unrolled_client.cli.given import read_all
 from unrolled_client.cli.numbers import rounded, to_line
 from unrolled_client.cli.outputs import describe
+from unrolled_client.cli.place import Place
 
 SHOWN = 10
 
@@ -32,7 +33,7 @@ def classify(
     activations: tuple[str, tuple[int, ...]] | None,
     is_json: bool,
     timeout: float | None,
-    server: str,
+    server: Place,
 ) -> None:
     """Say what TEXT, or a series of vectors, is as a whole.
 

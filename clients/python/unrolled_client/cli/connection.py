@@ -7,6 +7,7 @@ import click
 
 from unrolled_client.cli.advice import explain
 from unrolled_client.cli.failure import Failure
+from unrolled_client.cli.place import Place
 from unrolled_client.cli.terminal import Terminal, abandon_output
 from unrolled_client.client import Client
 from unrolled_client.errors import UnrolledError
@@ -15,14 +16,14 @@ INTERRUPTED_STATUS = 130
 
 
 @contextmanager
-def connected(server: str) -> Iterator[Client]:
+def connected(server: Place) -> Iterator[Client]:
     """Connect for a `with` block that asks once.
 
     Raises:
         click.ClickException: a call of the block failed, or a number does not fit its wire type.
     """
     try:
-        with Client(server) as client:
+        with server.client() as client:
             yield client
     except UnrolledError as error:
         raise explain(error, server) from error
@@ -31,7 +32,7 @@ def connected(server: str) -> Iterator[Client]:
 
 
 @contextmanager
-def streaming(server: str, terminal: Terminal) -> Iterator[Client]:
+def streaming(server: Place, terminal: Terminal) -> Iterator[Client]:
     """Connect for a `with` block that writes while answers arrive; at its end the cursor is at the start of a line.
 
     Raises:

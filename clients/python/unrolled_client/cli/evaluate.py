@@ -9,9 +9,10 @@ import click
 from rich.console import Console
 from rich.progress import Progress
 
-from unrolled_client.async_client import AsyncClient
+from unrolled_client.cli import options
 from unrolled_client.cli.advice import explain
 from unrolled_client.cli.failure import Failure
+from unrolled_client.cli.place import Place
 from unrolled_client.errors import UnrolledError
 from unrolled_client.evaluation.folder import Folder, NoBundle, find_bundle
 from unrolled_client.evaluation.measurement import Measurement, measurement_of
@@ -43,7 +44,9 @@ def to_expected(text: str) -> tuple[str, str]:
 @click.option("--expect", type=to_expected, metavar="PROMPT=TEXT", help="Ask what follows a prompt, greedily, instead.")
 @click.option("--precision", default="fp32", show_default=True, help="Form of the cells that is served.")
 @click.option("--card/--no-card", default=True, show_default=True, help="Write the figure into the bundle's README.md.")
-@click.option("--server", metavar="HOST:PORT", help="Ask this server. Default: one of its own, which ends afterwards.")
+@options.placed(
+    click.option("--server", metavar="HOST:PORT", help="Ask this server. Default: its own, which ends afterwards.")
+)
 def evaluate(
     bundle: str,
     text: TextIO | None,
@@ -52,7 +55,7 @@ def evaluate(
     expect: tuple[str, str] | None,
     precision: str,
     card: bool,
-    server: str | None,
+    server: Place | None,
 ) -> None:
     """Measure BUNDLE, a folder or the name of a shipped one, through a server: by the held-out items that came with it.
 
@@ -71,9 +74,9 @@ def evaluate(
             expect=expect,
         )
         with ExitStack() as stack:
-            address = server or stack.enter_context(serving([each.path for each in folders], settings))
+            place = server or Place(stack.enter_context(serving([each.path for each in folders], settings)))
             begin_s = time.perf_counter()
-            figure = asyncio.run(measure(address, folders, measurement))
+            figure = asyncio.run(measure(place, folders, measurement))
             elapsed_s = time.perf_counter() - begin_s
         line = f"{figure.name} {figure.value:.4f}"
         over = f"over {figure.count:,} {measurement.over}"
@@ -88,7 +91,7 @@ def evaluate(
         raise Failure(str(error)) from error
 
 
-async def measure(address: str, folders: list[Folder], measurement: Measurement) -> Figure:
+async def measure(place: Place, folders: list[Folder], measurement: Measurement) -> Figure:
     """Ask the server, with a bar that shows how far it is where a person looks on.
 
     Raises:
@@ -96,7 +99,7 @@ async def measure(address: str, folders: list[Folder], measurement: Measurement)
         UnrolledError: a call failed.
         ValueError: an answer has another form than what is wanted.
     """
-    async with AsyncClient(address) as client:
+    async with place.async_client() as client:
         for folder in folders:
             name = folder.manifest.name
             if (await client.model(name)).sha256 != folder.sha256:

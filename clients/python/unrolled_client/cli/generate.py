@@ -10,6 +10,7 @@ from unrolled_client.cli.connection import streaming
 from unrolled_client.cli.given import read_text
 from unrolled_client.cli.numbers import to_vector
 from unrolled_client.cli.picture import Picture, to_size
+from unrolled_client.cli.place import Place
 from unrolled_client.cli.terminal import Terminal
 from unrolled_client.cli.written import write
 from unrolled_client.client import Client
@@ -46,7 +47,7 @@ def generate(
     tile: tuple[int, int] | None,
     session_id: str | None,
     echo: bool | None,
-    server: str,
+    server: Place,
     **chosen: Any,
 ) -> None:
     """Stream what follows PROMPT, or what the model makes of a condition.

@@ -5,9 +5,8 @@ from rich.console import Console
 from rich.table import Table
 
 from unrolled_client.cli import options
-from unrolled_client.cli.advice import explain
-from unrolled_client.client import Client
-from unrolled_client.errors import UnrolledError
+from unrolled_client.cli.connection import connected
+from unrolled_client.cli.place import Place
 from unrolled_client.models import ModelInfo, Port
 
 SHORT_SHA256 = 12
@@ -15,13 +14,10 @@ SHORT_SHA256 = 12
 
 @click.command()
 @options.server
-def models(server: str) -> None:
+def models(server: Place) -> None:
     """List the bundles that a server serves."""
-    try:
-        with Client(server) as client:
-            served = client.models()
-    except UnrolledError as error:
-        raise explain(error, server) from error
+    with connected(server) as client:
+        served = client.models()
     Console().print(table_of(served))
 
 

@@ -1,25 +1,70 @@
 """Options and their types that several verbs share."""
 
 from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
 from typing import Any
 
 import click
 
+from unrolled_client import credentials
 from unrolled_client.channel import DEFAULT_TARGET, TARGET_VARIABLE
+from unrolled_client.cli.place import to_place
 
 SEED = click.IntRange(0, 2**64 - 1)
 SECONDS = click.FloatRange(0, min_open=True)
 
 Command = Callable[..., Any]
 
-server = click.option(
-    "--server",
-    metavar="HOST:PORT",
-    default=DEFAULT_TARGET,
-    envvar=TARGET_VARIABLE,
-    show_default=True,
-    show_envvar=True,
-    help="Address of the server.",
+_FILE = click.Path(dir_okay=False, path_type=Path)
+_PLACE = (
+    click.option("--tls", is_flag=True, help="Talk TLS; the certificates below imply it."),
+    click.option(
+        "--ca",
+        type=_FILE,
+        metavar="FILE",
+        help="Certificates that sign the server's. Default: the public ones.",
+    ),
+    click.option("--cert", type=_FILE, metavar="FILE", help="Certificate to show, if the server asks for one."),
+    click.option("--key", type=_FILE, metavar="FILE", help="Its private key."),
+    click.option(
+        "--token",
+        type=_FILE,
+        metavar="FILE",
+        help=f"File of the token to show. Default: {credentials.VARIABLE} itself.",
+    ),
+)
+
+
+def placed(server: Command) -> Callable[[Command], Command]:
+    """Return what adds an option for a server's address, and those for what is shown to it.
+
+    The command gets them as one `Place` by the name of ``server``; None where there is no address.
+    """
+
+    def add(command: Command) -> Command:
+        @wraps(command)
+        def run(*args: Any, server: str | None, **given: Any) -> Any:
+            shown = {name: given.pop(name) for name in ("tls", "ca", "cert", "key", "token")}
+            return command(*args, server=None if server is None else to_place(server, **shown), **given)
+
+        for option in reversed((server, *_PLACE)):
+            run = option(run)
+        return run
+
+    return add
+
+
+server = placed(
+    click.option(
+        "--server",
+        metavar="HOST:PORT",
+        default=DEFAULT_TARGET,
+        envvar=TARGET_VARIABLE,
+        show_default=True,
+        show_envvar=True,
+        help="Address of the server.",
+    )
 )
 model = click.option("--model", metavar="NAME", help="Bundle to use; needed when several are served.")
 session = click.option("--session", "session_id", metavar="ID", help="Continue this session.")

@@ -6,6 +6,7 @@ import click
 
 from unrolled_client.cli import options
 from unrolled_client.cli.connection import connected
+from unrolled_client.cli.place import Place
 
 MAX_FORKS = 64
 
@@ -15,7 +16,7 @@ MAX_FORKS = 64
 @click.option("-n", "count", type=click.IntRange(1, MAX_FORKS), help="How many. Default: one, or one for each seed.")
 @click.option("--seed", "seeds", type=options.SEED, multiple=True, help="A copy's seed; give one for each.")
 @options.server
-def fork(session_id: str, count: int | None, seeds: tuple[int, ...], server: str) -> None:
+def fork(session_id: str, count: int | None, seeds: tuple[int, ...], server: Place) -> None:
     """Make sessions that begin where session ID is, and write their ids."""
     with connected(server) as client:
         forks = client.open_session(session_id).fork(count, seeds=seeds or None)
@@ -28,7 +29,7 @@ def fork(session_id: str, count: int | None, seeds: tuple[int, ...], server: str
 @click.argument("position", type=click.IntRange(0))
 @click.option("--preempt", is_flag=True, help="Stop a stream that runs on it.")
 @options.server
-def rewind(session_id: str, position: int, preempt: bool, server: str) -> None:
+def rewind(session_id: str, position: int, preempt: bool, server: Place) -> None:
     """Take session ID back to POSITION; what came after is forgotten."""
     with connected(server) as client:
         info = client.open_session(session_id).rewind(position, preempt=preempt)
@@ -39,7 +40,7 @@ def rewind(session_id: str, position: int, preempt: bool, server: str) -> None:
 @click.argument("session_id", metavar="ID")
 @click.option("-o", "--output", type=click.File("wb", lazy=True), required=True, help="File to write; - for stdout.")
 @options.server
-def snapshot(session_id: str, output: BinaryIO, server: str) -> None:
+def snapshot(session_id: str, output: BinaryIO, server: Place) -> None:
     """Write session ID as portable bytes; the session stays."""
     with connected(server) as client:
         blob = client.open_session(session_id).snapshot()
@@ -53,7 +54,7 @@ def snapshot(session_id: str, output: BinaryIO, server: str) -> None:
 @click.option("--ttl", type=click.FloatRange(1), metavar="SECONDS", help="Idle time after which it expires.")
 @click.option("--accept-other-numerics", is_flag=True, help="Also from a machine that rounds differently.")
 @options.server
-def restore(file: BinaryIO, seed: int | None, ttl: float | None, accept_other_numerics: bool, server: str) -> None:
+def restore(file: BinaryIO, seed: int | None, ttl: float | None, accept_other_numerics: bool, server: Place) -> None:
     """Make a session of a snapshot in FILE (- for stdin), and write its id."""
     with connected(server) as client:
         restored = client.restore(file.read(), seed=seed, ttl_s=ttl, accept_other_numerics=accept_other_numerics)

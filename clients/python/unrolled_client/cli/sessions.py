@@ -8,6 +8,7 @@ from rich.table import Table
 
 from unrolled_client.cli import options
 from unrolled_client.cli.connection import connected
+from unrolled_client.cli.place import Place
 from unrolled_client.values import SessionInfo
 
 WIDEST = 10_000
@@ -15,7 +16,7 @@ WIDEST = 10_000
 
 @click.command()
 @options.server
-def sessions(server: str) -> None:
+def sessions(server: Place) -> None:
     """List the sessions on a server, oldest first."""
     with connected(server) as client:
         found = tuple(client.list_sessions())

@@ -12,6 +12,7 @@ from unrolled_client.cli import options
 from unrolled_client.cli.connection import streaming
 from unrolled_client.cli.given import read_lines
 from unrolled_client.cli.outputs import HEADER, Input, to_json, to_row
+from unrolled_client.cli.place import Place
 from unrolled_client.cli.terminal import Terminal
 from unrolled_client.client import Client
 from unrolled_client.session import Session
@@ -34,7 +35,7 @@ def step(
     activations: tuple[str, tuple[int, ...]] | None,
     is_json: bool,
     timeout: float | None,
-    server: str,
+    server: Place,
 ) -> None:
     """Answer every character of TEXT, or every vector, with one output.
 

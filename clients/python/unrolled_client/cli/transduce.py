@@ -7,6 +7,7 @@ import click
 from unrolled_client.cli import options
 from unrolled_client.cli.connection import streaming
 from unrolled_client.cli.given import read_all
+from unrolled_client.cli.place import Place
 from unrolled_client.cli.terminal import Terminal
 from unrolled_client.cli.written import write
 
@@ -21,7 +22,7 @@ from unrolled_client.cli.written import write
 @options.model
 @options.timeout
 @options.server
-def transduce(text: str | None, vectors: TextIO | None, server: str, **chosen: Any) -> None:
+def transduce(text: str | None, vectors: TextIO | None, server: Place, **chosen: Any) -> None:
     """Stream the sequence that answers TEXT: its translation, its reverse, its sum.
 
     Without TEXT, or with -, the source is read from standard input, less one newline at its end. The most probable

@@ -19,6 +19,7 @@ class Verb:
 VERBS: Mapping[str, Verb] = MappingProxyType(
     {
         "serve": Verb("unrolled_service.cli:serve", "service", "Serve bundles over gRPC."),
+        "token": Verb("unrolled_service.callers.issuing:token", "service", "Make a token that lets somebody call."),
         "generate": Verb("unrolled_client.cli.generate:generate", "cli", "Stream what a model writes or draws."),
         "step": Verb("unrolled_client.cli.step:step", "cli", "Answer every input with an output."),
         "classify": Verb("unrolled_client.cli.classify:classify", "cli", "Say what a sequence is."),
