@@ -2,7 +2,7 @@
 
 AdamW (Loshchilov & Hutter 2019) decays matrices and not biases. Muon (Jordan et al. 2024,
 https://kellerjordan.github.io/posts/muon) replaces a matrix's momentum by an orthogonal matrix near it, so that every
-direction moves alike; its size is that of an AdamW update (Liu et al. 2025, arXiv:2502.16982). It needs far fewer
+direction moves alike; its size is that of an AdamW update (Liu et al. 2025, arXiv:2502.16982). It needs fewer
 updates. torch has one of its own, which multiplies in bf16 on every processor; here the precision is that of the run.
 """
 
@@ -22,14 +22,15 @@ MOMENTUM = 0.95
 QUINTIC = (3.4445, -4.7750, 2.0315)
 ITERATIONS = 3
 ADAMW_RMS = 0.2
+DECAY = 1.0  # bounds a matrix's largest singular value by 0.25 sqrt(longer side): without it a long run diverges
 REST = 0.5  # AdamW's rate beside Muon's
 
 
 class Muon(torch.optim.Optimizer):
-    """Update matrices by orthogonalised momentum, in Nesterov's form."""
+    """Update matrices by orthogonalised momentum, in Nesterov's form, and let them decay."""
 
-    def __init__(self, matrices: Sequence[Tensor], *, weight_decay: float, precision: Precision) -> None:
-        super().__init__(list(matrices), {"lr": 0.0, "weight_decay": weight_decay})
+    def __init__(self, matrices: Sequence[Tensor], *, precision: Precision) -> None:
+        super().__init__(list(matrices), {"lr": 0.0})
         self.precision = precision
 
     @torch.no_grad()
@@ -46,7 +47,7 @@ class Muon(torch.optim.Optimizer):
                 momentum = state["momentum"]
                 momentum.lerp_(matrix.grad, 1 - MOMENTUM)
                 update = orthogonalise(matrix.grad.lerp(momentum, MOMENTUM), self.precision)
-                matrix.mul_(1 - group["lr"] * group["weight_decay"])
+                matrix.mul_(1 - group["lr"] * DECAY)
                 matrix.add_(update, alpha=-group["lr"] * ADAMW_RMS * max(matrix.shape) ** 0.5)
         return loss
 
@@ -86,7 +87,10 @@ class Optimiser:
 def make_optimiser(
     model: nn.Module, weight_decay: float, kind: OptimiserKind = "adamw", precision: Precision = "fp32"
 ) -> Optimiser:
-    """Make what updates `model`: with "muon" its recurrent layers' matrices by that, the rest at half the rate."""
+    """Make what updates `model`: with "muon" its recurrent layers' matrices by that, the rest at half the rate.
+
+    `weight_decay` is of the matrices that are AdamW's.
+    """
     matrices = [
         weight
         for name, weight in model.named_parameters()
@@ -101,7 +105,7 @@ def make_optimiser(
     adamw = torch.optim.AdamW(groups, lr=0.0, betas=BETAS, fused=True)
     if not matrices:
         return Optimiser({adamw: 1.0})
-    return Optimiser({Muon(matrices, weight_decay=weight_decay, precision=precision): 1.0, adamw: REST})
+    return Optimiser({Muon(matrices, precision=precision): 1.0, adamw: REST})
 
 
 def orthogonalise(matrix: Tensor, precision: Precision = "fp32") -> Tensor:

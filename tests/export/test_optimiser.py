@@ -40,7 +40,7 @@ def test_singular_vectors_stay_and_their_values_come_near_one(
 def test_update_follows_nesterov_momentum(precision: Precision) -> None:
     torch.manual_seed(0)
     weight = torch.nn.Parameter(torch.randn(24, 6))
-    muon = Muon([weight], weight_decay=0.1, precision=precision)
+    muon = Muon([weight], precision=precision)
     expected, momentum = weight.detach().double().numpy(), np.zeros((24, 6))
     for rate in (0.03, 0.02, 0.01):
         gradient = torch.randn(24, 6)
@@ -50,7 +50,7 @@ def test_update_follows_nesterov_momentum(precision: Precision) -> None:
         momentum = 0.95 * momentum + 0.05 * gradient.double().numpy()
         blend = 0.05 * gradient.double().numpy() + 0.95 * momentum
         near = orthogonalise(torch.tensor(blend, dtype=torch.float32)).double().numpy()
-        expected = expected * (1 - rate * 0.1) - rate * 0.2 * np.sqrt(24) * near
+        expected = expected * (1 - rate) - rate * 0.2 * np.sqrt(24) * near
     np.testing.assert_allclose(weight.detach().numpy(), expected, atol=1e-6 if precision == "fp32" else 2e-3)
 
 
@@ -67,7 +67,8 @@ def test_every_weight_moves_once_and_only_matrices_of_the_recurrence_are_orthogo
     for name, weight in model.named_parameters():
         moved = (weight.detach() - before[name]).double().numpy()
         assert np.abs(moved).max() > 0, name
-        if weight.dim() == 2 and name.startswith("recurrence"):
+        if weight.dim() == 2 and name.startswith("recurrence"):  # it decayed too
+            moved += 0.01 * before[name].double().numpy()
             values = np.linalg.svd(moved, compute_uv=False) / (0.01 * 0.2 * max(moved.shape) ** 0.5)
             assert values.max() < 1.25, name
             assert values[0] > 0.5, name

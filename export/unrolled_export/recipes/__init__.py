@@ -41,7 +41,9 @@ RECIPES = MappingProxyType(
         ),
         "tagger": Recipe("many to many, aligned", "kind of every letter of made-up text", "accuracy 0.99", "tagger"),
         "reverse": Recipe("encoder-decoder", "strings of letters, written backwards", "exact 0.98", "reverse"),
-        "addition": Recipe("encoder-decoder", "sums of two numbers, digit by digit", "exact 0.98", "addition"),
+        "addition": Recipe(
+            "encoder-decoder", "sums of two numbers below 100, digit by digit", "exact 0.98", "addition"
+        ),
         "dates": Recipe("encoder-decoder", "dates in words, written as 2031-05-03", "exact 0.98", "dates"),
         "adding-problem": Recipe(
             "many to one", "two marked numbers of 200, added", "squared_error 0.01 (not with rnn)", "adding"

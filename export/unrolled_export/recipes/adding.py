@@ -40,7 +40,7 @@ COMPARED: tuple[CellKind, ...] = ("lstm", "gru", "rnn")
 
 def prepare(settings: Settings, length: int = LENGTH) -> Lesson:
     """Teach it."""
-    config = settings.model("lstm", 48)
+    config = settings.model("lstm", 24)
     torch.manual_seed(settings.seed)
     cell = SequenceModel(config, 2, 1, reads_tokens=False)
     open_gates(cell.recurrence, config.cell, length)

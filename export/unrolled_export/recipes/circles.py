@@ -28,7 +28,7 @@ HELD_OUT, VALIDATION = 200, 256
 
 def prepare(settings: Settings) -> Lesson:
     """Teach it."""
-    config = settings.model("gru", 128)
+    config = settings.model("gru", 40)
     torch.manual_seed(settings.seed)
     cell = SequenceModel(config, HALF * HALF, HALF * HALF, reads_tokens=False, is_share=True)
     apart = torch.Generator().manual_seed(settings.seed + 1)

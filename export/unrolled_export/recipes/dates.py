@@ -36,7 +36,7 @@ WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", 
 
 def prepare(settings: Settings) -> Lesson:
     """Teach it."""
-    encoder = settings.model("gru", 128)
+    encoder = settings.model("gru", 64)
     decoder = replace(encoder, hidden=max(1, encoder.hidden * 3 // 4))
     fitting = settings.fitting(40, updates=100, batch=128, learning_rate=4e-3, enough=5e-4)
     letters = ("".join(sorted({*string.ascii_letters, *string.digits, *" ,./"})), "-" + string.digits)

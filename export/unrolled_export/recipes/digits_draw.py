@@ -46,7 +46,7 @@ JUDGE = "digits-glimpses"
 def prepare(settings: Settings) -> Lesson:
     """Teach it."""
     train, validation, held_out = read_digits()
-    config = settings.model("lstm", 160, embedding=16, dropout=0.3)
+    config = settings.model("lstm", 80, embedding=16, dropout=0.3)
     torch.manual_seed(settings.seed)
     cell = SequenceModel(config, len(VOCABULARY), len(VOCABULARY), reads_tokens=True)
     examples = Examples(dataset="the first picture of each class in the held-out third")

@@ -28,7 +28,7 @@ PATCH, STRIDE = 4, 2
 def prepare(settings: Settings) -> Lesson:
     """Teach it."""
     train, validation, held_out = read_digits()
-    config = settings.model("gru", 96, dropout=0.3)
+    config = settings.model("gru", 48, dropout=0.3)
     torch.manual_seed(settings.seed)
     model = Ensemble(SequenceModel(config, PATCH * PATCH, len(NAMES), reads_tokens=False))
     examples = Examples(dataset=DATASET)

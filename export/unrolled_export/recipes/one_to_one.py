@@ -45,7 +45,7 @@ def prepare(settings: Settings) -> Lesson:
     for image, label in zip(held_out.images.flatten(1), held_out.labels.tolist(), strict=True):
         examples.examples.append(Example(inputs=to_series(image[None].numpy()), wanted=Series(tokens=[label])))
     return Lesson(
-        FeedForward(SIDE * SIDE, settings.hidden or 256, len(NAMES)),
+        FeedForward(SIDE * SIDE, settings.hidden or 64, len(NAMES)),
         Manifest(
             task=TASK_TAG,
             input=Port(modality=MODALITY_VECTOR, width=SIDE * SIDE),

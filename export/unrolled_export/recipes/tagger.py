@@ -29,7 +29,7 @@ HELD_OUT, VALIDATION, LONGEST = 300, 100, 60
 
 def prepare(settings: Settings) -> Lesson:
     """Teach it."""
-    config = settings.model("gru", 48)
+    config = settings.model("gru", 32)
     torch.manual_seed(settings.seed)
     model = Ensemble(SequenceModel(config, len(VOCABULARY), len(NAMES), reads_tokens=True))
     apart = np.random.default_rng([settings.seed, 2])
