@@ -1,5 +1,5 @@
-# Verbs: demo test check serve bench bundles proto dashboards docs lock sbom clean help. `make demo` and `make test` set up
-# .venv on first use.
+# Verbs: demo test check serve bench bundles pictures proto dashboards docs lock sbom clean help. `make demo` and
+# `make test` set up .venv on first use.
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
@@ -42,6 +42,9 @@ bench: .venv/.dev  ## measure against roofs of the same run
 bundles: .venv/.dev  ## train the small shipped bundles again
 	@$(BIN)/python examples/bundles.py
 
+pictures: .venv/.dev  ## draw the pictures of docs/tutorial.md
+	@$(BIN)/python -m examples.pictures
+
 proto: .venv/.dev  ## regenerate the checked-in stubs
 	@$(BIN)/python tests/support/stubs.py
 
@@ -63,4 +66,4 @@ sbom: .venv/.dev  ## write build/sbom.json, what the image is made of
 clean:  ## remove what was built
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help demo serve test check bench bundles proto dashboards docs lock sbom clean
+.PHONY: help demo serve test check bench bundles pictures proto dashboards docs lock sbom clean

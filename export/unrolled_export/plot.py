@@ -1,4 +1,4 @@
-"""Learning curves and drawn images as pictures. The only matplotlib import."""
+"""Learning curves and drawn images as pictures, in colours that colour-blind people tell apart."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.rcsetup import cycler
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
@@ -17,11 +18,16 @@ from unrolled_export.curve import Curve
 
 COLOURS = 64
 TRAIN, VALIDATION, INK = "#8fa3bf", "#d1495b", "#333333"
+# Okabe & Ito 2008, https://jfly.uni-koeln.de/color/; what is left of the difference is made by dashes.
+LINES = cycler(
+    color=["#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#000000", "#999999"],
+    linestyle=["-", "-", "--", "--", "-.", "-", ":", "-."],
+)
 
 
 def draw_curve(curve: Curve, title: str) -> bytes:
     """Draw the losses by epoch, the best one marked, as a PNG. `curve` has at least one row."""
-    figure, axes = _begin(title)
+    figure, axes = begin_plot(title)
     epochs = [row.epoch for row in curve.rows]
     axes.plot(epochs, [row.train_nats for row in curve.rows], color=TRAIN, linewidth=2, label="training")
     held_out = [(row.epoch, row.validation_nats) for row in curve.rows if row.validation_nats is not None]
@@ -45,28 +51,29 @@ def draw_curve(curve: Curve, title: str) -> bytes:
     bits.spines["right"].set_visible(False)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(frameon=False)
-    return _to_png(figure)
+    return to_png(figure)
 
 
 def draw_losses(curves: Mapping[str, Sequence[float]], title: str, label: str, marks: Mapping[str, float]) -> bytes:
     """Draw named losses by round on a logarithmic axis, with marked levels, as a PNG."""
-    figure, axes = _begin(title)
+    figure, axes = begin_plot(title)
     for name, losses in curves.items():
         axes.plot(range(1, len(losses) + 1), losses, linewidth=2, label=name)
     for name, level in marks.items():
         axes.axhline(level, color=INK, linewidth=1, linestyle=":")
-        axes.annotate(name, (1, level), xytext=(0, 4), textcoords="offset points", color=INK)
+        last = max(map(len, curves.values()))
+        axes.annotate(name, (last, level), xytext=(0, -12), textcoords="offset points", ha="right", color=INK)
     axes.set_yscale("log")
     axes.set_xlabel("round")
     axes.set_ylabel(label)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(frameon=False)
-    return _to_png(figure)
+    return to_png(figure)
 
 
 def draw_lags(curves: Mapping[str, Sequence[float]], title: str) -> bytes:
     """Draw norms of gradients by lag, from 1, on a logarithmic axis, the first curve in front, as a PNG."""
-    figure, axes = _begin(title)
+    figure, axes = begin_plot(title)
     for place, (name, norms) in enumerate(curves.items()):
         shown = [norm if norm > 0 else math.nan for norm in norms]
         axes.plot(range(1, len(norms) + 1), shown, linewidth=1.5 if place else 3, label=name, zorder=2 if place else 3)
@@ -74,7 +81,7 @@ def draw_lags(curves: Mapping[str, Sequence[float]], title: str) -> bytes:
     axes.set_xlabel("lag in steps")
     axes.set_ylabel("norm of dL/dh")
     axes.legend(frameon=False, fontsize="small")
-    return _to_png(figure)
+    return to_png(figure)
 
 
 def draw_sheet(images: NDArray[np.float32], names: Sequence[str]) -> bytes:
@@ -89,24 +96,31 @@ def draw_sheet(images: NDArray[np.float32], names: Sequence[str]) -> bytes:
             axes.set_axis_off()
             if row == 0:
                 axes.set_title(names[column], color=INK)
-    return _to_png(figure)
+    return to_png(figure)
 
 
-def _begin(title: str) -> tuple[Figure, Axes]:
+def begin_plot(title: str) -> tuple[Figure, Axes]:
+    """Begin a plot, 1,200 pixels wide."""
     figure = Figure(figsize=(8, 4.5), dpi=150, layout="constrained")
     axes = figure.add_subplot()
+    style_axes(axes, title)
+    return figure, axes
+
+
+def style_axes(axes: Axes, title: str) -> None:
+    """Give the axes of a plot their title, and colours to the lines that will be drawn there."""
+    axes.set_prop_cycle(LINES)
     axes.set_title(title, loc="left", color=INK, fontweight="bold")
     axes.grid(axis="y", color="#e6e6e6")
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_axisbelow(True)
-    return figure, axes
 
 
-def _to_png(figure: Figure) -> bytes:
-    """Render with a palette: a fourth of the size, and plots have few colours."""
+def to_png(figure: Figure, colours: int = COLOURS) -> bytes:
+    """Render with a palette of at most 256: a fourth of the size, and plots have few colours."""
     whole, small = io.BytesIO(), io.BytesIO()
     figure.savefig(whole, format="png")
-    image = Image.open(whole).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+    image = Image.open(whole).convert("RGB").quantize(colours, dither=Image.Dither.NONE)
     image.save(small, "png", optimize=True)
     return small.getvalue()
 

@@ -66,3 +66,10 @@ def find_commands(block: Block) -> Iterator[list[str]]:
             if words:
                 yield words
             words = []
+
+
+def find_runs(block: Block) -> Iterator[tuple[list[str], str]]:
+    """Yield the words of each command of a ``console`` block with the output that is shown after it."""
+    for part in re.split(r"^\$ ", block.body.replace("\\\n", " "), flags=re.M)[1:]:
+        command, _, shown = part.partition("\n")
+        yield shlex.split(command), shown

@@ -36,19 +36,14 @@ def check_command(words: list[str]) -> None:
 
 
 def check_unrolled(arguments: list[str]) -> None:
-    root = click.Context(unrolled, info_name="unrolled")
-    if not arguments or arguments[0].startswith("-"):
-        check_flags(unrolled, root, arguments)
-        return
-    verb, *rest = arguments
-    command: click.Command | None = unrolled.get_command(root, verb)
-    assert command is not None, f"no verb {verb}"
-    context = click.Context(command, info_name=verb, parent=root)
-    while isinstance(command, click.Group) and rest and not rest[0].startswith("-"):
-        command, (verb, *rest) = command.get_command(context, rest[0]), rest
-        assert command is not None, f"no verb {verb}"
-        context = click.Context(command, info_name=verb, parent=context)
-    check_flags(command, context, rest)
+    command: click.Command = unrolled
+    context = click.Context(unrolled, info_name="unrolled")
+    while isinstance(command, click.Group) and arguments and not arguments[0].startswith("-"):
+        verb, *arguments = arguments
+        found = command.get_command(context, verb)
+        assert found is not None, f"no verb {verb}"
+        command, context = found, click.Context(found, info_name=verb, parent=context)
+    check_flags(command, context, arguments)
 
 
 def check_flags(command: click.Command, context: click.Context, arguments: list[str]) -> None:
@@ -94,6 +89,8 @@ def test_a_true_command_passes(line: str) -> None:
         "unrolled dance",
         "unrolled admin dance",
         "unrolled admin load book --gracious",
+        "unrolled inspect dances runs/hello",
+        "unrolled inspect gradients runs/hello --lags 7",
         "UNROLLED_ROWS=8 unrolled serve",
         "cd unrolled && make coffee",
     ],

@@ -1,9 +1,6 @@
 """The Python of README.md and docs/ runs as it is written, against a real server at the default address."""
 
-import os
 import string
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -12,19 +9,16 @@ import pytest
 
 from tests.contract.documents import Block, find_blocks
 from tests.support.alphabet import write_bundle
+from tests.support.documented import run_python
 from tests.support.server import ServerProcess, running_server
-from unrolled_client.channel import DEFAULT_TARGET
 from unrolled_service.settings import shipped_bundle
 
-LIMIT_S = 120
-BLOCKS = [block for block in find_blocks() if block.language == "python" and "no-run" not in block.words]
-# The tests' server has a free port; in the block's process it is the one that clients go to by default.
-PRELUDE = """
-import os, sys
-import unrolled_client.channel
-unrolled_client.channel.DEFAULT_TARGET = os.environ["UNROLLED_SERVER"]
-exec(compile(sys.stdin.read(), sys.argv[1], "exec"), {"__name__": "__main__"})
-"""
+TUTORIAL = "docs/tutorial.md"  # needs other models: see test_tutorial.py
+BLOCKS = [
+    block
+    for block in find_blocks()
+    if block.language == "python" and "no-run" not in block.words and not block.place.startswith(TUTORIAL)
+]
 
 
 @pytest.fixture(scope="module")
@@ -52,16 +46,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Block], Path]
 
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.place)
 def test_a_block_runs(block: Block, documented: ServerProcess, folders: Callable[[Block], Path]) -> None:
-    result = subprocess.run(
-        [sys.executable, "-W", "error", "-c", PRELUDE, block.place],
-        input=block.body.replace(DEFAULT_TARGET, documented.address),
-        cwd=folders(block),
-        env={**os.environ, "UNROLLED_SERVER": documented.address},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=LIMIT_S,
-    )
+    result = run_python(block, documented, folders(block))
     assert result.returncode == 0, result.stderr
 
 

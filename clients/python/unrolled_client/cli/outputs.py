@@ -33,6 +33,6 @@ def to_json(given: Input, position: int | None, output: Output) -> str:
 def to_row(given: Input, place: int, output: Output) -> str:
     """Write an input, a vector by its place, and its answer as a line of a table."""
     shown = (given if given.isprintable() else repr(given)[1:-1]) if isinstance(given, str) else f"#{place}"
-    answer = f"{output.label:<20}{output.probability:.3f}" if output.label else to_line(output.values)
+    answer = f"{output.label:<19} {output.probability:.3f}" if output.label else to_line(output.values)
     watched = f"  {to_line(output.activations)}" if output.activations else ""
     return f"{shown:<8}{answer}{watched}"
