@@ -1,5 +1,6 @@
 """What an asynchronous client asks of models: a method for each shape."""
 
+from abc import ABC, abstractmethod
 from typing import TypeVar, Unpack
 
 from unrolled_client.answers import Classification, Condition, Item, Watched
@@ -15,7 +16,7 @@ from unrolled_client.wire.whereabouts import Whereabouts
 Reply = TypeVar("Reply")
 
 
-class AsyncInference:
+class AsyncInference(ABC):
     """The methods of `AsyncClient` that ask a model, from a fresh state on; it says how calls are made."""
 
     def generate(
@@ -146,11 +147,14 @@ class AsyncInference:
             )
         )
 
+    @abstractmethod
     def _start(self, call: WritingCall, whereabouts: Whereabouts | None = None) -> AsyncStream:
-        raise NotImplementedError
+        """Begin a stream."""
 
+    @abstractmethod
     def _start_steps(self, call: StepCall, whereabouts: Whereabouts | None = None) -> AsyncSteps:
-        raise NotImplementedError
+        """Begin to be answered step by step."""
 
+    @abstractmethod
     async def _run(self, call: UnaryCall[Reply]) -> Reply:
-        raise NotImplementedError
+        """Make a call that has one reply."""
