@@ -8,7 +8,6 @@ from typing import Any, Literal, get_args
 
 CellKind = Literal["rnn", "gru", "lstm", "mingru", "minlstm"]
 CELL_KINDS: tuple[CellKind, ...] = get_args(CellKind)
-OptimiserKind = Literal["adamw", "muon"]
 Precision = Literal["fp32", "bf16"]
 
 
@@ -49,7 +48,6 @@ class TrainingConfig:
         streams: contiguous pieces of the text read side by side.
         chunk: time steps between two updates; gradients do not cross its border.
         epochs: passes over the training part.
-        optimiser: what updates the recurrent layers' matrices; all else is AdamW's.
         learning_rate: peak of the schedule.
         weight_decay: decoupled decay of the matrices, not of biases.
         clip: largest norm of the gradient.
@@ -64,7 +62,6 @@ class TrainingConfig:
     streams: int = 64
     chunk: int = 100
     epochs: int = 10
-    optimiser: OptimiserKind = "adamw"
     learning_rate: float = 2e-3
     weight_decay: float = 0.01
     clip: float = 1.0

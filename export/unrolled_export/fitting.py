@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from unrolled_export.bptt import Batch, Reduction, backpropagate, compute_loss
 from unrolled_export.errors import TrainingError
-from unrolled_export.optimiser import make_optimiser
+from unrolled_export.optimiser import make_optimiser, step
 from unrolled_export.recurrence import Carried
 from unrolled_export.schedule import learning_rate
 
@@ -164,7 +164,7 @@ class Fitter:
         if not math.isfinite(loss):
             raise TrainingError(f"the loss is {loss}: try a lower learning rate")
         nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
-        self._optimiser.step(rate)
+        step(self._optimiser, rate)
         return loss
 
 

@@ -27,7 +27,7 @@ from unrolled_export.corpus import Corpus
 from unrolled_export.errors import TrainingError
 from unrolled_export.evaluation import Evaluation, evaluate
 from unrolled_export.model import CharacterModel
-from unrolled_export.optimiser import make_optimiser
+from unrolled_export.optimiser import make_optimiser, step
 from unrolled_export.schedule import learning_rate
 from unrolled_export.streams import Streams
 
@@ -66,7 +66,7 @@ class Trainer:
             name=corpus.name,
         )
         self.model = CharacterModel(model, len(corpus.vocabulary))
-        self.optimiser = make_optimiser(self.model, training.weight_decay, training.optimiser, training.precision)
+        self.optimiser = make_optimiser(self.model, training.weight_decay)
         self.average = WeightAverage(self.model, training.average) if training.average else None
         self.progress = Progress()
         self.state = self.model.zero_state(training.streams)
@@ -143,6 +143,6 @@ class Trainer:
 
     def _update(self) -> None:
         nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
-        self.optimiser.step(self.rate)
+        step(self.optimiser, self.rate)
         if self.average is not None:
             self.average.update(self.model)

@@ -14,7 +14,7 @@ import torch
 from click.testing import Result
 
 from unrolled_export.checkpoint import read_tensors
-from unrolled_export.config import CELL_KINDS, CellKind, ModelConfig, OptimiserKind, TrainingConfig
+from unrolled_export.config import CELL_KINDS, CellKind, ModelConfig, TrainingConfig
 from unrolled_export.corpus import Corpus, read_text
 from unrolled_export.curve import CurveRow
 from unrolled_export.interruption import Interrupted, Interruption
@@ -43,8 +43,7 @@ class Silence:
 
 def _run(folder: Path, text: Path, cell: CellKind, *, resume: bool = False) -> Run:
     model = ModelConfig(cell=cell, hidden=12, embedding=5, dropout=0.2, weight_dropout=0.2, input_dropout=0.1)
-    optimiser: OptimiserKind = "muon" if cell in {"lstm", "mingru"} else "adamw"
-    training = TrainingConfig(streams=4, chunk=25, epochs=3, average=0.9, optimiser=optimiser)
+    training = TrainingConfig(streams=4, chunk=25, epochs=3, average=0.9)
     run = Run(folder, Trainer(model, training, Corpus.of(read_text(text), text.name, 0.1)), "train", 1e9)
     run.open(resume=resume)
     return run

@@ -76,7 +76,6 @@ SHAKESPEARE: dict[str, Any] = {
     help="Steps that a gradient goes back.",
 )
 @click.option("--epochs", type=click.IntRange(1), default=10, show_default=True)
-@click.option("--optimiser", type=click.Choice(["adamw", "muon"]), default="adamw", show_default=True)
 @click.option(
     "--learning-rate",
     type=click.FloatRange(0, 10, min_open=True),
