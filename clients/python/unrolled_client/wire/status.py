@@ -47,6 +47,9 @@ def _position_in(info: error_details_pb2.ErrorInfo) -> int | None:
 def _class_of(code: grpc.StatusCode, reason: str | None) -> type[errors.UnrolledError]:
     if reason is None and code is grpc.StatusCode.UNAVAILABLE:
         return errors.Unreachable
+    if reason is None and code is grpc.StatusCode.INTERNAL:
+        # A server explains its defects. This is how a proxy between, Envoy for one, ends a stream whose server it lost.
+        return errors.IncompleteStream
     return errors.BY_REASON.get(reason or "") or errors.BY_CODE.get(code, errors.UnrolledError)
 
 
