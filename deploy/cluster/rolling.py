@@ -1,4 +1,4 @@
-"""``python -m deploy.cluster.rolling``: restart one server after the other under streams, and measure what readers notice.
+"""``python -m deploy.cluster.rolling``: restart one server after the other under streams; what do readers notice?
 
 All streams have the same prompt and seed, so that every text must be the beginning of one text, which a server then
 writes in one piece. A stream lasts for a time; what came to a reader before its end counts.
