@@ -15,6 +15,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+from tests.support.access import Ca
 from tests.support.envoy import read_envoy, read_listeners
 from tests.support.programs import demand
 from tests.support.redis import RedisServer, running_redis
@@ -186,6 +187,34 @@ def test_envoy_takes_its_flags_and_its_file(tmp_path: Path) -> None:
     checked = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stderr
     assert "eprecated" not in checked.stderr
+
+
+@pytest.mark.program("envoy")
+def test_envoy_takes_the_documented_tls(tmp_path: Path) -> None:
+    block = re.search(r"^```yaml\n(transport_socket:\n.*?)^```", OPERATIONS, re.M | re.S)
+    assert block
+    pair = Ca(tmp_path).issue()
+    text = block[1].replace("/etc/envoy/tls/tls.crt", str(pair.cert)).replace("/etc/envoy/tls/tls.key", str(pair.key))
+    configuration = read_envoy()
+    (front,) = [each for each in configuration["static_resources"]["listeners"] if each["name"] == "front"]
+    front["filter_chains"][0] |= yaml.safe_load(text)
+    (tmp_path / "envoy.yaml").write_text(yaml.safe_dump(configuration))
+    command = [demand("envoy"), "--config-path", tmp_path / "envoy.yaml", "--mode", "validate", "--log-level", "warning"]
+    checked = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stderr
+
+
+def test_calls_that_are_not_read_cannot_fill_a_connection() -> None:
+    (front,) = [each for each in read_listeners() if each["name"] == "front"]
+    (replicas,) = [each for each in read_envoy()["static_resources"]["clusters"] if each["name"] == "replicas"]
+    (upstream,) = replicas["typed_extension_protocol_options"].values()
+    sides = (
+        front["filter_chains"][0]["filters"][0]["typed_config"]["http2_protocol_options"],
+        upstream["explicit_http_config"]["http2_protocol_options"],
+    )
+    for side in sides:
+        needed = side["max_concurrent_streams"] * side["initial_stream_window_size"]
+        assert side["initial_connection_window_size"] >= needed
 
 
 def test_envoys_memory_is_below_its_containers() -> None:

@@ -7,6 +7,8 @@ import struct
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
@@ -197,10 +199,21 @@ def read_frames(body: bytes) -> Iterator[tuple[int, bytes]]:
         body = body[5 + size :]
 
 
-def call_web(fleet: Fleet, method: str, path: str, body: bytes = b"", **headers: str) -> http.client.HTTPResponse:
-    connection = http.client.HTTPConnection(fleet.front, timeout=LIMIT_S)
-    connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
-    return connection.getresponse()
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a page got over HTTP/1.1: headers by their names in lower case."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+def call_web(fleet: Fleet, method: str, path: str, body: bytes = b"", **headers: str) -> Answer:
+    with closing(http.client.HTTPConnection(fleet.front, timeout=LIMIT_S)) as connection:
+        connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
+        with connection.getresponse() as answer:
+            found = {name.lower(): value for name, value in answer.getheaders()}
+            return Answer(answer.status, found, answer.read())
 
 
 def test_a_browser_streams_by_grpc_web(fleet: Fleet) -> None:
@@ -209,8 +222,8 @@ def test_a_browser_streams_by_grpc_web(fleet: Fleet) -> None:
     )
     kind = "application/grpc-web+proto"
     answer = call_web(fleet, "POST", GENERATE, frame(request), content_type=kind, x_grpc_web="1")
-    assert (answer.status, answer.getheader("content-type")) == (200, kind)
-    *pieces, (mark, trailer) = read_frames(answer.read())
+    assert (answer.status, answer.headers["content-type"]) == (200, kind)
+    *pieces, (mark, trailer) = read_frames(answer.body)
     news = [generation_pb2.GenerateResponse.FromString(content) for _, content in pieces]
     assert "".join(each.chunk.text for each in news) == greedy_text("hello", 500)
     assert mark == 0x80
@@ -220,14 +233,12 @@ def test_a_browser_streams_by_grpc_web(fleet: Fleet) -> None:
 def test_pages_of_other_origins_may_not_call(fleet: Fleet) -> None:
     asked = {"origin": "https://elsewhere.example", "access_control_request_method": "POST"}
     answer = call_web(fleet, "OPTIONS", GENERATE, **asked)
-    answer.read()
-    assert not [name for name, _ in answer.getheaders() if name.lower().startswith("access-control-")]
+    assert not [name for name in answer.headers if name.startswith("access-control-")]
 
 
 @pytest.mark.parametrize("path", ["/", "/unrolled.admin.v1.AdminService/Drain", "/stats"])
 def test_nothing_else_is_let_through(fleet: Fleet, path: str) -> None:
     answer = call_web(fleet, "POST", path)
-    answer.read()
     assert answer.status == 404
 
 
