@@ -199,7 +199,15 @@ def test_envoy_takes_the_documented_tls(tmp_path: Path) -> None:
     (front,) = [each for each in configuration["static_resources"]["listeners"] if each["name"] == "front"]
     front["filter_chains"][0] |= yaml.safe_load(text)
     (tmp_path / "envoy.yaml").write_text(yaml.safe_dump(configuration))
-    command = [demand("envoy"), "--config-path", tmp_path / "envoy.yaml", "--mode", "validate", "--log-level", "warning"]
+    command = [
+        demand("envoy"),
+        "--config-path",
+        tmp_path / "envoy.yaml",
+        "--mode",
+        "validate",
+        "--log-level",
+        "warning",
+    ]
     checked = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stderr
 

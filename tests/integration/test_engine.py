@@ -153,7 +153,7 @@ def test_a_stream_that_is_read_to_its_end_frees_its_session_by_itself(alphabet: 
 
 def test_a_session_follows_a_stream_that_is_always_ahead_of_its_reader(alphabet: Bundle) -> None:
     clock = Clock()
-    engine = make_engine(alphabet, max_steps=4, clock=clock)
+    engine = make_engine(alphabet, max_steps=4, rewind_tokens=16, clock=clock)
     session = engine.create_session("", seed=1, ttl_s=None)
     reader = Reader(is_eager=False)
     stream, _ = begin(engine, "hello", 1000, session_id=session.id, reader=reader)
@@ -164,6 +164,7 @@ def test_a_session_follows_a_stream_that_is_always_ahead_of_its_reader(alphabet:
             reader.read(1)  # of a slice before
     assert len(reader.text) > 200
     assert 5 + len(reader.text) - session.consumed <= 10 * 4
+    assert session.history.start == 0
     engine.close(stream)
 
 

@@ -17,6 +17,9 @@ from unrolled_service.sessions.history import Checkpoint, Format
 from unrolled_service.sessions.residency import Residency
 from unrolled_service.settings import Settings
 
+# What has left and not arrived is lost with the connection, and its reader goes back for it: 64 KiB of window at the
+# client, twice that where a proxy is between.
+IN_FLIGHT = 1 << 17
 STAGES = ("choose", "gather", "run", "deliver", "settle")
 
 
@@ -126,7 +129,7 @@ class Lane(ABC):
         """
         for row in rows:
             if row.mark is not None and row.can_advance_session(row.mark.position):
-                self._advance(row, row.mark)
+                self._advance(row, row.mark, reach=IN_FLIGHT)
                 row.mark = None
             if row.mark is None and row.session is not None and row.session.consumed < row.consumed:
                 row.mark = Mark(row.consumed, self._state_of(row))
@@ -135,13 +138,13 @@ class Lane(ABC):
     def _state_of(self, row: Row) -> Floats:
         """Return a copy of the state of a row that runs, f32[S]."""
 
-    def _advance(self, row: Row, mark: Mark) -> None:
-        """Give a row's session a state that it had."""
+    def _advance(self, row: Row, mark: Mark, *, reach: int = 0) -> None:
+        """Give a row's session a state that it had; it can still be rewound by so many inputs."""
         if row.session is None:
             return
         self.residency.write([row.session], mark.state[None])
         row.advance_session(mark.position)
-        if row.session.history.wants_checkpoint(mark.position):
+        if row.session.history.wants_checkpoint(mark.position, reach=reach):
             self.residency.keep(row.session, Checkpoint(mark.position, mark.state.tobytes()))
 
     def _close_record(self, rows: int, steps: int, marks: Sequence[float]) -> Slice:
