@@ -135,9 +135,9 @@ class History:
         """Take the state at position 0, where that is not the zero state; only while nothing was fed."""
         self._anchor = Checkpoint(0, state)
 
-    def wants_checkpoint(self, position: int) -> bool:
-        """Return whether the session's state at a position should be kept."""
-        return position - (self._later or self._anchor).position >= self._reach
+    def wants_checkpoint(self, position: int, *, reach: int = 0) -> bool:
+        """Return whether the state at a position should be kept, to reach back at least so far."""
+        return position - (self._later or self._anchor).position >= max(self._reach, reach)
 
     def keep(self, checkpoint: Checkpoint) -> None:
         """Keep a state; the anchor moves on where there is enough to go back to without it."""
