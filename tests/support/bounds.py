@@ -86,12 +86,8 @@ _TTL_SECONDS = Number(
 )
 _TTL_NANOS = Number("from 1 s to the server's limit", low=0, high=999_999_999)
 _FLAG = Flag("")
-_ORIGIN: dict[str, Bound] = {
-    "origin.model_sha256": Text("SHA-256, 32 bytes", low=32, high=32, may_be_empty=True, otherwise=("MODEL_MISMATCH",)),
-    "origin.numerics": Text(
-        "Fingerprint of the arithmetic, 32 bytes", low=32, high=32, may_be_empty=True, otherwise=("MODEL_MISMATCH",)
-    ),
-}
+_HASH = Text("32 bytes", low=32, high=32, may_be_empty=True, otherwise=("MODEL_MISMATCH",))
+_ORIGIN: dict[str, Bound] = {"origin.model_sha256": _HASH, "origin.numerics": _HASH}
 _WIDE = Many("finite numbers", low=3, high=3, item=0.5, each=Number("finite", low=-LARGEST, high=LARGEST))
 
 
