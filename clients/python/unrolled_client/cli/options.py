@@ -63,7 +63,7 @@ server = placed(
         envvar=TARGET_VARIABLE,
         show_default=True,
         show_envvar=True,
-        help="Address of the server.",
+        help="Address of the server; of several, with commas between them.",
     )
 )
 model = click.option("--model", metavar="NAME", help="Bundle to use; needed when several are served.")
