@@ -4,8 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from math import inf
+from typing import Literal
 
 from unrolled_client.answers import Vector
+
+Priority = Literal["interactive", "batch"]
 
 
 @dataclass(frozen=True)

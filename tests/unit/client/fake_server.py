@@ -139,7 +139,10 @@ class FakeServer(FakeSequences):
                 case str():
                     position += len(step)
                     self._move(request.session_id, position)
-                    yield chunk(step, position)
+                    piece = chunk(step, position)
+                    for i in range(len(step) if request.HasField("activations") else 0):
+                        piece.chunk.activations.add(values=[position - len(step) + i])
+                    yield piece
                 case Hang():
                     ended.wait(PATIENCE_S)
                     return

@@ -103,7 +103,7 @@ class Model:
             self.history = now[: max(len(now) - forgets, start)]
         arriving = messages if cut is None else messages[: min(cut.arriving, sent)]
         self.has_told |= bool(arriving and arriving[0].HasField("chunk"))
-        return arriving, cut and cut.error
+        return arriving, None if cut is None else cut.error
 
     @property
     def remembered(self) -> list[Any]:
@@ -122,7 +122,8 @@ class Model:
         self, request: generation_pb2.GenerateRequest, history: list[Token], start: int, fed: int
     ) -> tuple[list[generation_pb2.GenerateResponse], list[list[Token]]]:
         written, stop = self._write(request, history)
-        messages, states = [], []
+        messages: list[generation_pb2.GenerateResponse] = []
+        states: list[list[Token]] = []
         for begin in range(0, len(written), self.chunk_size):
             piece = written[begin : begin + self.chunk_size]
             history = history + [(each, True) for each in piece]

@@ -95,6 +95,12 @@ activations = click.option(
     "--activations", type=to_watched, metavar="STATE[:UNITS]", help="Show units of a state too, for instance h1:3,17."
 )
 
+priority = click.option(
+    "--priority",
+    type=click.Choice(["interactive", "batch"]),
+    help="How soon it is served where rows are scarce; batch lets other calls go first. Default: interactive.",
+)
+
 _SAMPLING = (
     click.option("--temperature", type=click.FloatRange(0, 100), help="Divides the logits; 0 takes the most probable."),
     click.option("--top-k", type=click.IntRange(0), help="Keep this many most probable tokens."),
