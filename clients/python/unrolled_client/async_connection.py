@@ -158,11 +158,12 @@ class AsyncConnection:
 
     def _choose(self, key: str | None) -> int:
         self._check_open()
+        chosen = self._placement.choose(key)
         for server in self._placement.begin_probes():
             probe = asyncio.create_task(self._probe(server))
             self._probes.add(probe)
             probe.add_done_callback(self._probes.discard)
-        return self._placement.choose(key)
+        return chosen
 
     async def _probe(self, server: int) -> None:
         is_serving = False

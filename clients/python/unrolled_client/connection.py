@@ -154,6 +154,7 @@ class Connection:
 
     def _choose(self, key: str | None) -> int:
         self._check_open()
+        chosen = self._placement.choose(key)
         for server in self._placement.begin_probes():
             check = (
                 self._channels[server]
@@ -161,7 +162,7 @@ class Connection:
                 .future(ANY_SERVICE, timeout=PROBE_TIMEOUT_S, wait_for_ready=True)
             )
             check.add_done_callback(partial(self._end_probe, server))
-        return self._placement.choose(key)
+        return chosen
 
     def _end_probe(self, server: int, check: Any) -> None:
         is_serving = check.code() is grpc.StatusCode.OK and check.result() == SERVING
