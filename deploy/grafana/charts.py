@@ -260,11 +260,12 @@ ENGINE = Dashboard(
                 Panel("Bundles", "none", [Query(select("unrolled_model_info"))], kind="table", width=12),
                 Panel("Builds", "none", [Query(select("unrolled_build_info"))], kind="table", width=6),
                 Panel(
-                    "Draining, and bundles not taken",
+                    "Draining, bundles not taken, what was not continued",
                     "none",
                     [
                         Query(total("unrolled_draining"), "draining"),
                         Query(total("unrolled_bundle_load_failures_total", by="reason"), "not taken: {{reason}}"),
+                        Query(total("unrolled_mismatches_total", by="differs"), "not continued: {{differs}}"),
                     ],
                     width=6,
                 ),

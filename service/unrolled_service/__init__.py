@@ -39,7 +39,8 @@ So far everything runs in a plain ``for`` loop. From here on it is asyncio:
 12. ``callers``: ``identity``, ``scopes``, ``watched``, ``tokens``, ``claims``, ``authentication``, ``certificates``,
     ``issuing``
        who may call what; the files that say so, read again when they change
-13. ``rpc``: ``fields``, ``convert``, ``convert_sequences``, ``status``, ``caller``, ``guard``, and the services
+13. ``rpc``: ``fields``, ``convert``, ``convert_sequences``, ``chunks``, ``status``, ``caller``, ``guard``, and the
+    services
        protobuf to values; errors to google.rpc.Status; who calls, and what nobody gets past
 14. ``http``, ``server``, ``configuration_page``, ``cli``
        /metrics, health, start, drain, stop; ``unrolled serve``

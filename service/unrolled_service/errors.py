@@ -22,6 +22,8 @@ stands too); its message is written for the caller. Nothing here knows gRPC.
 
 from typing import ClassVar, Self
 
+DIFFERENCES = ("bundle", "precision", "numerics")
+
 
 class UnrolledError(Exception):
     """A refusal with a documented reason.
@@ -30,15 +32,24 @@ class UnrolledError(Exception):
         message: one sentence for the caller; it reaches the wire as it is.
         retry_after_s: seconds after which the same call may succeed, or None.
         position: where the session is, where the caller needs to know; or None.
+        differs: what is not that of this server, one of ``DIFFERENCES``; or None.
     """
 
     reason: ClassVar[str] = "INTERNAL"
 
-    def __init__(self, message: str, *, retry_after_s: float | None = None, position: int | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after_s: float | None = None,
+        position: int | None = None,
+        differs: str | None = None,
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.retry_after_s = retry_after_s
         self.position = position
+        self.differs = differs
 
     def at(self, position: int) -> Self:
         """Return the same refusal, which says where the session is; one error may end many streams."""
@@ -158,7 +169,7 @@ class PositionMismatch(UnrolledError):
 
 
 class ModelMismatch(UnrolledError):
-    """The session belongs to another bundle than the call names."""
+    """The session belongs to another bundle than the call names, or what the call continues to another origin."""
 
     reason = "MODEL_MISMATCH"
 

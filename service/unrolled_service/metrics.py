@@ -20,7 +20,7 @@ from prometheus_client import (
 )
 
 from unrolled_service.engine import Engine
-from unrolled_service.errors import REASONS
+from unrolled_service.errors import DIFFERENCES, REASONS
 from unrolled_service.lanes.lane import STAGES, Lane
 from unrolled_service.models.bundle import Bundle
 from unrolled_service.rows.finish import Finish, FinishReason
@@ -38,6 +38,7 @@ _SECONDS = (
     *(0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0),
 )
 _COUNTS = tuple(2.0**power for power in range(11))
+_SHORT_HEX = 12  # enough to tell machines apart
 
 
 class Metrics:
@@ -62,6 +63,11 @@ class Metrics:
         self._rejected = self._counter("rejected", "Calls refused", "reason")
         for reason in (*REASONS, "INTERNAL"):
             self._rejected.labels(reason)
+        self._mismatches = self._counter(
+            "mismatches", "Calls refused to go on with what came from elsewhere", "differs"
+        )
+        for differs in DIFFERENCES:
+            self._mismatches.labels(differs)
         self._rpc = self._counter("rpc", "Calls that ended", "method", "code")
         self._calls: dict[tuple[str, str], Counter] = {}
         evictions = self._counter("session_evictions", "Sessions ended by the server", "reason")
@@ -102,7 +108,8 @@ class Metrics:
         """Take in which bundles there are."""
         self._models.clear()
         for bundle in bundles:
-            self._models.labels(bundle.name, bundle.sha256, bundle.precision).set(1)
+            numerics = bundle.host.numerics.hex()[:_SHORT_HEX]
+            self._models.labels(bundle.name, bundle.sha256, bundle.precision, numerics).set(1)
 
     def count_slice(self, done: Slice) -> None:
         """Take in what a slice did."""
@@ -128,9 +135,11 @@ class Metrics:
         """Take in a stream that did not finish: ``cancelled`` or ``error``."""
         self._streams[model, end].inc()
 
-    def count_rejection(self, reason: str) -> None:
-        """Take in a refused call."""
+    def count_rejection(self, reason: str, differs: str | None = None) -> None:
+        """Take in a refused call, and what of this server differs from what it was to go on with."""
         self._rejected.labels(reason).inc()
+        if differs is not None:
+            self._mismatches.labels(differs).inc()
 
     def count_rpc(self, method: str, code: str) -> None:
         """Take in the end of a call of a known method."""
@@ -190,7 +199,7 @@ class Metrics:
         sessions.labels("packed").set_function(
             lambda: self._sum(lambda lane: lane.sessions - lane.residency.arena.slots_in_use)
         )
-        labels = ["model", "sha256", "precision"]
+        labels = ["model", "sha256", "precision", "numerics"]
         self._models = Gauge("unrolled_model_info", "A bundle served; always 1", labels, registry=self.registry)
         self.show_models(lane.bundle for lane in self._engines[0].lanes.values())
         Info("unrolled_build", "The server's build", registry=self.registry).info({"version": version("unrolled")})

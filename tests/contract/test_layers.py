@@ -44,8 +44,8 @@ PACKAGES = (
     ("callers", "identity scopes watched tokens claims authentication certificates issuing"),
     (
         "rpc",
-        "fields convert convert_sequences status caller guard preemption claim relay feeder generation sequence model"
-        " session admin",
+        "fields convert convert_sequences chunks status caller guard preemption claim relay feeder generation sequence"
+        " model session admin",
     ),
     ("", "http server configuration_page cli __main__"),
 )

@@ -178,7 +178,7 @@ def texts(bound: Text, field: FieldDescriptor) -> Iterator[tuple[Any, bool]]:
         return
     letter: Any = bound.letter.encode() if field.type == FieldDescriptor.TYPE_BYTES else bound.letter
     for length in sorted({0, 1, bound.low, bound.high, bound.high + 1, max(TOO_LONG, bound.high + 2)}):
-        yield letter * length, bound.low <= length <= bound.high
+        yield letter * length, bound.low <= length <= bound.high or (bound.may_be_empty and not length)
 
 
 def lists(bound: Many, field: FieldDescriptor) -> Iterator[tuple[Any, bool]]:

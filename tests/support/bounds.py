@@ -39,10 +39,11 @@ class Number(Bound):
 
 @dataclass(frozen=True)
 class Text(Bound):
-    """``low`` to ``high`` characters, or bytes; ``known`` are the only ones of those, where there are any."""
+    """``low`` to ``high`` characters, or bytes, or none; ``known`` are the only ones, where there are any."""
 
     low: int = 0
     high: int = 0
+    may_be_empty: bool = False
     known: tuple[str, ...] = ()
     letter: str = "a"
 
@@ -85,6 +86,8 @@ _TTL_SECONDS = Number(
 )
 _TTL_NANOS = Number("from 1 s to the server's limit", low=0, high=999_999_999)
 _FLAG = Flag("")
+_HASH = Text("32 bytes", low=32, high=32, may_be_empty=True, otherwise=("MODEL_MISMATCH",))
+_ORIGIN: dict[str, Bound] = {"origin.model_sha256": _HASH, "origin.numerics": _HASH}
 _WIDE = Many("finite numbers", low=3, high=3, item=0.5, each=Number("finite", low=-LARGEST, high=LARGEST))
 
 
@@ -171,6 +174,7 @@ BOUNDS: dict[str, dict[str, Bound]] = {
         ),
         **_activations("activations", "GenerateRequest/watched"),
         "priority": _PRIORITY,
+        **_ORIGIN,
     },
     "ScoreRequest": {
         "model": _MODEL,
@@ -204,6 +208,7 @@ BOUNDS: dict[str, dict[str, Bound]] = {
         "logprobs": _LOGPROBS,
         "max_chunk_tokens": _CHUNK,
         "priority": _PRIORITY,
+        **_ORIGIN,
     },
     "CreateSessionRequest": {
         "model": _MODEL,

@@ -153,6 +153,7 @@ CASES = [
             ("one has another form", "sha256='1', precision='fp32'", "1x30", TICKET),
             ("it had, for a moment", "sha256='1', precision='fp32'", "1x10 stale", QUIET),
             ("both have the same", "sha256='1', precision='int8'", "1x30", QUIET),
+            ("one rounds differently", "sha256='1', precision='int8', numerics='5'", "1x30", TICKET),
             ("one has another bundle", "sha256='2', precision='fp32'", "1x30", QUIET),
         )
     ),

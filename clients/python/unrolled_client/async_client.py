@@ -13,7 +13,7 @@ from unrolled_client.async_inference import AsyncInference
 from unrolled_client.async_session import AsyncSession
 from unrolled_client.async_steps import AsyncSteps
 from unrolled_client.async_stream import AsyncStream
-from unrolled_client.channel import DEFAULT_CALL_TIMEOUT_S, DEFAULT_RESUME, Metadata, Options
+from unrolled_client.channel import DEFAULT_CALL_TIMEOUT_S, DEFAULT_RESUME, Metadata, Options, Target
 from unrolled_client.credentials import Tls, Token
 from unrolled_client.draws import draw_key
 from unrolled_client.errors import NotFound, UnrolledError
@@ -33,8 +33,9 @@ class AsyncClient(AsyncInference):
     server every 30 s while a call runs.
 
     Args:
-        target: address of the server, "host:port" or any gRPC target; None takes that of the environment variable
-            UNROLLED_SERVER, or 127.0.0.1:50051.
+        target: address of the server, "host:port" or any gRPC target; or several, as a list or separated by commas,
+            over which calls are spread. None takes those of the environment variable UNROLLED_SERVER, or
+            127.0.0.1:50051.
         credentials: how to talk TLS, `Tls` or gRPC's own; None talks in clear text.
         token: bearer token to show with every call, or what returns one; None takes that of the environment variable
             UNROLLED_TOKEN, if it is set. Without TLS it is shown to this machine alone.
@@ -50,7 +51,7 @@ class AsyncClient(AsyncInference):
 
     def __init__(
         self,
-        target: str | None = None,
+        target: Target | None = None,
         *,
         credentials: Tls | grpc.ChannelCredentials | None = None,
         token: Token | None = None,
@@ -118,14 +119,18 @@ class AsyncClient(AsyncInference):
         return await self._run(session_requests.get_session(session_id))
 
     async def list_sessions(self, *, page_size: int | None = None) -> AsyncIterator[SessionInfo]:
-        """Iterate over the caller's sessions, oldest first, asking for page after page of 1 to 1,000."""
-        page = await self._run(session_requests.list_sessions(page_size))
-        for info in page.sessions:
-            yield info
-        while page.next_page_token:
-            page = await self._run(session_requests.list_sessions(page_size, page.next_page_token))
+        """Iterate over the caller's sessions in the memory of each server, oldest first, by pages of 1 to 1,000.
+
+        One that moved from a server to another may be named by both, as each last knew it.
+        """
+        for server in self._connection.servers:
+            page = await self._run(session_requests.list_sessions(page_size, server=server))
             for info in page.sessions:
                 yield info
+            while page.next_page_token:
+                page = await self._run(session_requests.list_sessions(page_size, page.next_page_token, server=server))
+                for info in page.sessions:
+                    yield info
 
     async def delete_session(
         self, session_id: str, *, preempt: bool = False, expected_position: int | None = None

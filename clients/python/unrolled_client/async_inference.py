@@ -3,14 +3,14 @@
 from abc import ABC, abstractmethod
 from typing import TypeVar, Unpack
 
-from unrolled_client.answers import Classification, Condition, Item, Watched
+from unrolled_client.answers import Classification, Item
 from unrolled_client.async_steps import AsyncSteps
 from unrolled_client.async_stream import AsyncStream
 from unrolled_client.values import Score
 from unrolled_client.wire import requests, sequence_requests
 from unrolled_client.wire.calls import StepCall, UnaryCall, WritingCall
 from unrolled_client.wire.feed import AsyncGiven
-from unrolled_client.wire.options import GenerateOptions, WritingOptions
+from unrolled_client.wire.options import GenerateOptions, ReadingOptions, ScoreOptions, WritingOptions
 from unrolled_client.wire.whereabouts import Whereabouts
 
 Reply = TypeVar("Reply")
@@ -31,8 +31,8 @@ class AsyncInference(ABC):
             max_tokens: how many tokens or vectors to generate at most, from 1; None: the length that the bundle says.
             options: condition, prompt_vectors, activations, model, sampling (or temperature, top_k, top_p, min_p,
                 repetition_penalty, presence_penalty, frequency_penalty, logit_bias), stop, seed, expected_position,
-                logprobs, preempt, resume and timeout in seconds; each None or left out takes the server's default.
-                See `wire.options.GenerateOptions`.
+                logprobs, preempt, priority, resume and timeout in seconds; each None or left out takes the server's
+                default. See `wire.options.GenerateOptions`.
 
         Raises:
             TypeError: an option is unknown or has the wrong type.
@@ -59,14 +59,7 @@ class AsyncInference(ABC):
         """
         return self._start(sequence_requests.transduce(source, max_tokens=max_tokens, **options))
 
-    def step(
-        self,
-        inputs: AsyncGiven,
-        *,
-        model: str | None = None,
-        activations: Watched | None = None,
-        timeout: float | None = None,
-    ) -> AsyncSteps:
+    def step(self, inputs: AsyncGiven, **options: Unpack[ReadingOptions]) -> AsyncSteps:
         """Answer every input with one output, from a fresh state on.
 
         The call begins at once; its errors come out of what it returns. Where all inputs are there from the
@@ -76,76 +69,37 @@ class AsyncInference(ABC):
             inputs: a text, or vectors of numbers (lists or arrays), sent in as few messages as can be; or an iterable
                 of texts, vectors or groups of vectors, each sent as soon as it is there. It may be asynchronous; one
                 that is not is taken on the event loop and must not wait.
-            model: name of the bundle; None for the only one served.
-            activations: what to report of the state after each input: `Activations`, a state's name, or a pair of a
-                name and units; None: nothing.
-            timeout: seconds that the whole call may take; None waits.
+            options: model, activations, priority, timeout; see `wire.options.ReadingOptions`.
 
         Raises:
             TypeError: inputs that are all there are neither text nor vectors.
         """
-        call = sequence_requests.step(inputs, model=model, activations=activations, timeout=timeout)
+        call = sequence_requests.step(inputs, **options)
         return self._start_steps(call)
 
-    async def classify(
-        self,
-        inputs: AsyncGiven,
-        *,
-        model: str | None = None,
-        activations: Watched | None = None,
-        timeout: float | None = None,
-    ) -> Classification:
+    async def classify(self, inputs: AsyncGiven, **options: Unpack[ReadingOptions]) -> Classification:
         """Read inputs to their end and return the answer to them as a whole.
 
         Args:
             inputs: as of `step`; at least one, by default at most 65,536.
-            model: name of the bundle; None for the only one served.
-            activations: what to report of the state after the last input, as of `step`; None: nothing.
-            timeout: seconds that it may take; None waits.
+            options: as of `step`.
 
         Raises:
             TypeError: the inputs are neither text nor vectors.
             TaskMismatch: the bundle does something else; `method` names what.
         """
-        return await self._run(
-            sequence_requests.classify(inputs, model=model, activations=activations, timeout=timeout)
-        )
+        return await self._run(sequence_requests.classify(inputs, **options))
 
-    async def score(
-        self,
-        text: str,
-        *,
-        model: str | None = None,
-        logprobs: int | None = None,
-        per_token: bool = False,
-        activations: Watched | None = None,
-        condition: Condition | None = None,
-        timeout: float | None = None,
-    ) -> Score:
+    async def score(self, text: str, **options: Unpack[ScoreOptions]) -> Score:
         """Say how likely the model finds a text.
 
         Args:
             text: at least two tokens; the first is given, the others are predicted. Where the bundle has a start
                 token that is given, and all of the text is predicted.
-            model: name of the bundle; None for the only one served.
-            logprobs: how many of the most probable tokens to describe beside each one, at most 20; needs
-                per_token.
-            per_token: describe every token; the text may then have at most 8,192.
-            activations: what to report of the state that each token is predicted from, as of `step`; needs per_token.
-            condition: what sets the state at position 0: a name or numbers; needed where the bundle has a condition.
-            timeout: seconds that it may take; None waits: a long text takes a step of the model for each token.
+            options: model, logprobs, per_token, activations, condition, priority, timeout; see
+                `wire.options.ScoreOptions`. A long text takes a step of the model for each token.
         """
-        return await self._run(
-            requests.score(
-                text,
-                model=model,
-                logprobs=logprobs,
-                per_token=per_token,
-                activations=activations,
-                condition=condition,
-                timeout=timeout,
-            )
-        )
+        return await self._run(requests.score(text, **options))
 
     @abstractmethod
     def _start(self, call: WritingCall, whereabouts: Whereabouts | None = None) -> AsyncStream:

@@ -13,7 +13,6 @@ from unrolled_client.answers import Output
 from unrolled_client.async_connection import AsyncConnection, is_task_cancelled
 from unrolled_client.errors import UnrolledError
 from unrolled_client.wire.reading import Reading
-from unrolled_client.wire.status import error_of
 
 
 class AsyncSteps(Answered):
@@ -91,7 +90,7 @@ class AsyncSteps(Answered):
             else:
                 self._unread.extend(self._reading.take(message))
         except grpc.RpcError as failure:
-            await self._break(error_of(failure))
+            await self._break(self._connection.error_of(self._call, failure))
 
     async def _break(self, error: UnrolledError) -> None:
         pause_s = self._reading.pause_s(error)

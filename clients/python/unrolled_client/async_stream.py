@@ -8,14 +8,13 @@ from typing import Any, Self
 
 import grpc
 
-from unrolled_client.async_connection import AsyncConnection, is_task_cancelled, outcome_of
+from unrolled_client.async_connection import AsyncConnection, is_task_cancelled
 from unrolled_client.errors import UnrolledError
 from unrolled_client.received import Received
 from unrolled_client.values import Chunk
 from unrolled_client.wire.breaks import incomplete
 from unrolled_client.wire.calls import UnaryCall
 from unrolled_client.wire.course import Course
-from unrolled_client.wire.status import error_of
 from unrolled_client.wire.steps import Pause, Step, perform_async
 
 
@@ -111,7 +110,7 @@ class AsyncStream(Received):
                         return chunk
                 error = incomplete()
         except grpc.RpcError as failure:
-            error = error_of(failure)
+            error = self._connection.error_of(self._call, failure)
         if not self._course.is_over:
             await self._proceed(error)
         return None
@@ -131,4 +130,4 @@ class AsyncStream(Received):
                 self._transcript.check()
                 return None
             case UnaryCall():
-                return await outcome_of(self._follow(self._connection.ask(step)), step)
+                return await self._connection.outcome_of(self._follow(self._connection.ask(step)), step)

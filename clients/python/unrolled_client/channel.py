@@ -16,6 +16,11 @@ SESSION_HEADER = "x-session-id"
 
 Metadata = tuple[tuple[str, str | bytes], ...]
 Options = Sequence[tuple[str, Any]]
+Target = str | Sequence[str]
+HEALTH_CHECK = "/grpc.health.v1.Health/Check"
+ANY_SERVICE = b""  # a HealthCheckRequest, and the HealthCheckResponse of one that serves
+SERVING = b"\x08\x01"
+PROBE_TIMEOUT_S = 5.0
 
 # A stream may be silent for a while, for instance in the server's queue, and a dead peer must not leave its
 # reader waiting forever: ping every 30 s while a call runs, give up 10 s later. Nothing is sent while no call
@@ -53,9 +58,18 @@ class Stubs:
         )
 
 
-def resolve_target(target: str | None) -> str:
-    """Return the address to connect to: the given one, else that of UNROLLED_SERVER, else the default."""
-    return target or os.environ.get(TARGET_VARIABLE) or DEFAULT_TARGET
+def resolve_targets(target: Target | None) -> tuple[str, ...]:
+    """Return the addresses to connect to: the given ones, else those of UNROLLED_SERVER, else the default.
+
+    Raises:
+        ValueError: there is a list, and it names none.
+    """
+    given = target or os.environ.get(TARGET_VARIABLE) or DEFAULT_TARGET
+    listed = [each.strip() for each in given.split(",")] if isinstance(given, str) else given
+    targets = tuple(dict.fromkeys(filter(None, listed)))
+    if not targets:
+        raise ValueError(f"{given!r} names no server")
+    return targets
 
 
 def merge_options(options: Options) -> list[tuple[str, Any]]:

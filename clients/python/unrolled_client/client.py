@@ -7,7 +7,7 @@ from typing import Self, TypeVar
 
 import grpc
 
-from unrolled_client.channel import DEFAULT_CALL_TIMEOUT_S, DEFAULT_RESUME, Metadata, Options
+from unrolled_client.channel import DEFAULT_CALL_TIMEOUT_S, DEFAULT_RESUME, Metadata, Options, Target
 from unrolled_client.connection import Connection
 from unrolled_client.credentials import Tls, Token
 from unrolled_client.draws import draw_key
@@ -31,8 +31,9 @@ class Client(Inference):
     It connects at the first call and again after a break, and pings the server every 30 s while a call runs.
 
     Args:
-        target: address of the server, "host:port" or any gRPC target; None takes that of the environment variable
-            UNROLLED_SERVER, or 127.0.0.1:50051.
+        target: address of the server, "host:port" or any gRPC target; or several, as a list or separated by commas,
+            over which calls are spread. None takes those of the environment variable UNROLLED_SERVER, or
+            127.0.0.1:50051.
         credentials: how to talk TLS, `Tls` or gRPC's own; None talks in clear text.
         token: bearer token to show with every call, or what returns one; None takes that of the environment variable
             UNROLLED_TOKEN, if it is set. Without TLS it is shown to this machine alone.
@@ -48,7 +49,7 @@ class Client(Inference):
 
     def __init__(
         self,
-        target: str | None = None,
+        target: Target | None = None,
         *,
         credentials: Tls | grpc.ChannelCredentials | None = None,
         token: Token | None = None,
@@ -115,12 +116,16 @@ class Client(Inference):
         return self._run(session_requests.get_session(session_id))
 
     def list_sessions(self, *, page_size: int | None = None) -> Iterator[SessionInfo]:
-        """Iterate over the caller's sessions, oldest first, asking for page after page of 1 to 1,000."""
-        page = self._run(session_requests.list_sessions(page_size))
-        yield from page.sessions
-        while page.next_page_token:
-            page = self._run(session_requests.list_sessions(page_size, page.next_page_token))
+        """Iterate over the caller's sessions in the memory of each server, oldest first, by pages of 1 to 1,000.
+
+        One that moved from a server to another may be named by both, as each last knew it.
+        """
+        for server in self._connection.servers:
+            page = self._run(session_requests.list_sessions(page_size, server=server))
             yield from page.sessions
+            while page.next_page_token:
+                page = self._run(session_requests.list_sessions(page_size, page.next_page_token, server=server))
+                yield from page.sessions
 
     def delete_session(self, session_id: str, *, preempt: bool = False, expected_position: int | None = None) -> None:
         """End a session and free its state; the arguments are those of `Session.delete`."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar, Unpack
 
-from unrolled_client.answers import Classification, Watched
+from unrolled_client.answers import Classification
 from unrolled_client.draws import draw_key
 from unrolled_client.errors import SessionBusy
 from unrolled_client.steps import Steps
@@ -15,7 +15,7 @@ from unrolled_client.values import SessionInfo
 from unrolled_client.wire import requests, sequence_requests, session_requests
 from unrolled_client.wire.calls import UnaryCall
 from unrolled_client.wire.feed import Given
-from unrolled_client.wire.options import GenerateOptions
+from unrolled_client.wire.options import GenerateOptions, SessionReadingOptions
 from unrolled_client.wire.whereabouts import Whereabouts
 
 if TYPE_CHECKING:
@@ -71,66 +71,31 @@ class Session:
         self._stream = weakref.ref(stream)
         return stream
 
-    def step(
-        self,
-        inputs: Given,
-        *,
-        activations: Watched | None = None,
-        expected_position: int | None = None,
-        preempt: bool = False,
-        timeout: float | None = None,
-    ) -> Steps:
+    def step(self, inputs: Given, **options: Unpack[SessionReadingOptions]) -> Steps:
         """Answer every input with one output, from where the session is on.
 
         Args:
             inputs: as of `Client.step`. Nothing is sent a second time.
-            activations: as of `Client.step`.
-            expected_position: position that the session must have; None: any.
-            preempt: stop a call that runs on it, in place of being refused.
-            timeout: seconds that the whole call may take; None waits.
+            options: activations, expected_position, preempt, priority, timeout; see
+                `wire.options.SessionReadingOptions`.
         """
         steps = self._client._start_steps(
-            sequence_requests.step(
-                inputs,
-                activations=activations,
-                timeout=timeout,
-                session_id=self._id,
-                expected_position=expected_position,
-                preempt=preempt,
-            ),
+            sequence_requests.step(inputs, session_id=self._id, **options),
             self._whereabouts,
         )
         self._stream = weakref.ref(steps)
         return steps
 
-    def classify(
-        self,
-        inputs: Given,
-        *,
-        activations: Watched | None = None,
-        expected_position: int | None = None,
-        preempt: bool = False,
-        timeout: float | None = None,
-    ) -> Classification:
+    def classify(self, inputs: Given, **options: Unpack[SessionReadingOptions]) -> Classification:
         """Read on and return the answer to everything that the session has read.
 
         A call that fails leaves the session where it was, unless only its answer was lost: `info` tells.
 
         Args:
             inputs: as of `Client.classify`. Nothing is sent a second time.
-            activations: as of `Client.classify`.
-            expected_position: position that the session must have; None: any.
-            preempt: stop a call that runs on it, in place of being refused.
-            timeout: seconds that it may take; None waits.
+            options: as of `step`.
         """
-        call = sequence_requests.classify(
-            inputs,
-            activations=activations,
-            timeout=timeout,
-            session_id=self._id,
-            expected_position=expected_position,
-            preempt=preempt,
-        )
+        call = sequence_requests.classify(inputs, session_id=self._id, **options)
         self._whereabouts.depart()
         answer = self._client._run(call)
         self._whereabouts.settle(answer.position)

@@ -12,7 +12,6 @@ from unrolled_client.answers import Output
 from unrolled_client.connection import Connection
 from unrolled_client.errors import UnrolledError
 from unrolled_client.wire.reading import Reading
-from unrolled_client.wire.status import error_of
 
 
 class Steps(Answered):
@@ -78,7 +77,7 @@ class Steps(Answered):
                 return
             self._reading.complete()
         except grpc.RpcError as failure:
-            self._break(error_of(failure))
+            self._break(self._connection.error_of(self._call, failure))
 
     def _break(self, error: UnrolledError) -> None:
         pause_s = self._reading.pause_s(error)

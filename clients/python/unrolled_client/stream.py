@@ -7,14 +7,13 @@ from typing import Any, Self
 
 import grpc
 
-from unrolled_client.connection import Connection, outcome_of
+from unrolled_client.connection import Connection
 from unrolled_client.errors import UnrolledError
 from unrolled_client.received import Received
 from unrolled_client.values import Chunk
 from unrolled_client.wire.breaks import incomplete
 from unrolled_client.wire.calls import UnaryCall
 from unrolled_client.wire.course import Course
-from unrolled_client.wire.status import error_of
 from unrolled_client.wire.steps import Pause, Step, perform
 
 
@@ -99,7 +98,7 @@ class Stream(Received):
                         return chunk
                 error = incomplete()
         except grpc.RpcError as failure:
-            error = error_of(failure)
+            error = self._connection.error_of(self._call, failure)
         if not self._course.is_over:
             self._proceed(error)
         return None
@@ -118,4 +117,4 @@ class Stream(Received):
                 self._transcript.check()
                 return None
             case UnaryCall():
-                return outcome_of(self._follow(self._connection.ask(step)), step)
+                return self._connection.outcome_of(self._follow(self._connection.ask(step)), step)

@@ -4,8 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from math import inf
+from typing import Literal
 
 from unrolled_client.answers import Vector
+
+Priority = Literal["interactive", "batch"]
 
 
 @dataclass(frozen=True)
@@ -143,6 +146,7 @@ class SessionInfo:
         rewindable_from: the earliest position that it can be rewound to.
         tier: where its state is kept: "resident" (in the memory that streams run on) or "packed" (in the server's
             memory); a tier that only a newer server knows is its number.
+        is_stored: it is in a store, so that every server of that store can continue it.
     """
 
     id: str
@@ -154,6 +158,7 @@ class SessionInfo:
     expire_time: datetime
     rewindable_from: int
     tier: str
+    is_stored: bool = False
 
 
 @dataclass(frozen=True)

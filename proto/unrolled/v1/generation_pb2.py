@@ -16,7 +16,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from unrolled.v1 import bundle_pb2 as unrolled_dot_v1_dot_bundle__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cunrolled/v1/generation.proto\x12\x0bunrolled.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x18unrolled/v1/bundle.proto\"\xd6\x01\n\x0cScoreRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x10\n\x08logprobs\x18\x03 \x01(\r\x12\x11\n\tper_token\x18\x04 \x01(\x08\x12-\n\x0b\x61\x63tivations\x18\x05 \x01(\x0b\x32\x18.unrolled.v1.Activations\x12,\n\tcondition\x18\x06 \x01(\x0b\x32\x19.unrolled.v1.Conditioning\x12\'\n\x08priority\x18\x07 \x01(\x0e\x32\x15.unrolled.v1.Priority\"\xb8\x01\n\rScoreResponse\x12\x0f\n\x07logprob\x18\x01 \x01(\x01\x12\x0e\n\x06tokens\x18\x02 \x01(\x04\x12\x16\n\x0enats_per_token\x18\x03 \x01(\x01\x12\x16\n\x0e\x62its_per_token\x18\x04 \x01(\x01\x12,\n\x08logprobs\x18\x05 \x03(\x0b\x32\x1a.unrolled.v1.TokenLogprobs\x12(\n\x0b\x61\x63tivations\x18\x06 \x03(\x0b\x32\x13.unrolled.v1.Vector\"\xe9\x03\n\x0fGenerateRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x12\n\nsession_id\x18\x02 \x01(\t\x12\x0e\n\x06prompt\x18\x03 \x01(\t\x12\x12\n\nmax_tokens\x18\x04 \x01(\r\x12\'\n\x08sampling\x18\x05 \x01(\x0b\x32\x15.unrolled.v1.Sampling\x12\x0c\n\x04stop\x18\x06 \x03(\t\x12\x11\n\x04seed\x18\x07 \x01(\x04H\x00\x88\x01\x01\x12\x10\n\x08logprobs\x18\x08 \x01(\r\x12\x1e\n\x11\x65xpected_position\x18\t \x01(\x04H\x01\x88\x01\x01\x12\x16\n\x0eresumed_tokens\x18\n \x01(\r\x12\x18\n\x10max_chunk_tokens\x18\x0b \x01(\r\x12\x0f\n\x07preempt\x18\x0c \x01(\x08\x12,\n\tcondition\x18\r \x01(\x0b\x32\x19.unrolled.v1.Conditioning\x12+\n\x0eprompt_vectors\x18\x0e \x03(\x0b\x32\x13.unrolled.v1.Vector\x12-\n\x0b\x61\x63tivations\x18\x0f \x01(\x0b\x32\x18.unrolled.v1.Activations\x12\'\n\x08priority\x18\x10 \x01(\x0e\x32\x15.unrolled.v1.PriorityB\x07\n\x05_seedB\x14\n\x12_expected_position\"N\n\x0c\x43onditioning\x12\x0f\n\x05label\x18\x01 \x01(\tH\x00\x12%\n\x06vector\x18\x02 \x01(\x0b\x32\x13.unrolled.v1.VectorH\x00\x42\x06\n\x04kind\"+\n\x0b\x41\x63tivations\x12\r\n\x05state\x18\x01 \x01(\t\x12\r\n\x05units\x18\x02 \x03(\r\"\x8d\x03\n\x08Sampling\x12\x18\n\x0btemperature\x18\x01 \x01(\x02H\x00\x88\x01\x01\x12\r\n\x05top_k\x18\x02 \x01(\r\x12\x12\n\x05top_p\x18\x03 \x01(\x02H\x01\x88\x01\x01\x12\x12\n\x05min_p\x18\x04 \x01(\x02H\x02\x88\x01\x01\x12\x1f\n\x12repetition_penalty\x18\x05 \x01(\x02H\x03\x88\x01\x01\x12\x1d\n\x10presence_penalty\x18\x06 \x01(\x02H\x04\x88\x01\x01\x12\x1e\n\x11\x66requency_penalty\x18\x07 \x01(\x02H\x05\x88\x01\x01\x12\x38\n\nlogit_bias\x18\x08 \x03(\x0b\x32$.unrolled.v1.Sampling.LogitBiasEntry\x1a\x30\n\x0eLogitBiasEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x02:\x02\x38\x01\x42\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\x08\n\x06_min_pB\x15\n\x13_repetition_penaltyB\x13\n\x11_presence_penaltyB\x14\n\x12_frequency_penalty\"g\n\x10GenerateResponse\x12#\n\x05\x63hunk\x18\x01 \x01(\x0b\x32\x12.unrolled.v1.ChunkH\x00\x12%\n\x06\x66inish\x18\x02 \x01(\x0b\x32\x13.unrolled.v1.FinishH\x00\x42\x07\n\x05\x65vent\"\xa5\x01\n\x05\x43hunk\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x10\n\x08position\x18\x02 \x01(\x04\x12,\n\x08logprobs\x18\x03 \x03(\x0b\x32\x1a.unrolled.v1.TokenLogprobs\x12$\n\x07vectors\x18\x04 \x03(\x0b\x32\x13.unrolled.v1.Vector\x12(\n\x0b\x61\x63tivations\x18\x05 \x03(\x0b\x32\x13.unrolled.v1.Vector\"b\n\rTokenLogprobs\x12)\n\x06\x63hosen\x18\x01 \x01(\x0b\x32\x19.unrolled.v1.TokenLogprob\x12&\n\x03top\x18\x02 \x03(\x0b\x32\x19.unrolled.v1.TokenLogprob\".\n\x0cTokenLogprob\x12\r\n\x05token\x18\x01 \x01(\t\x12\x0f\n\x07logprob\x18\x02 \x01(\x02\"\xc3\x01\n\x06\x46inish\x12)\n\x06reason\x18\x01 \x01(\x0e\x32\x19.unrolled.v1.FinishReason\x12\x0c\n\x04stop\x18\x02 \x01(\t\x12!\n\x05usage\x18\x03 \x01(\x0b\x32\x12.unrolled.v1.Usage\x12\x0c\n\x04seed\x18\x04 \x01(\x04\x12\x10\n\x08position\x18\x05 \x01(\x04\x12%\n\x07timings\x18\x06 \x01(\x0b\x32\x14.unrolled.v1.Timings\x12\x16\n\x0estart_position\x18\x07 \x01(\x04\"8\n\x05Usage\x12\x15\n\rprompt_tokens\x18\x01 \x01(\x04\x12\x18\n\x10generated_tokens\x18\x02 \x01(\x04\"\x8d\x01\n\x07Timings\x12(\n\x05queue\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0b\x66irst_token\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05total\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration*R\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x18\n\x14PRIORITY_INTERACTIVE\x10\x01\x12\x12\n\x0ePRIORITY_BATCH\x10\x02*v\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x01\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x02\x12\x15\n\x11\x46INISH_REASON_END\x10\x03\x32\x9e\x01\n\x11GenerationService\x12I\n\x08Generate\x12\x1c.unrolled.v1.GenerateRequest\x1a\x1d.unrolled.v1.GenerateResponse0\x01\x12>\n\x05Score\x12\x19.unrolled.v1.ScoreRequest\x1a\x1a.unrolled.v1.ScoreResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cunrolled/v1/generation.proto\x12\x0bunrolled.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x18unrolled/v1/bundle.proto\"\xd6\x01\n\x0cScoreRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x10\n\x08logprobs\x18\x03 \x01(\r\x12\x11\n\tper_token\x18\x04 \x01(\x08\x12-\n\x0b\x61\x63tivations\x18\x05 \x01(\x0b\x32\x18.unrolled.v1.Activations\x12,\n\tcondition\x18\x06 \x01(\x0b\x32\x19.unrolled.v1.Conditioning\x12\'\n\x08priority\x18\x07 \x01(\x0e\x32\x15.unrolled.v1.Priority\"\xb8\x01\n\rScoreResponse\x12\x0f\n\x07logprob\x18\x01 \x01(\x01\x12\x0e\n\x06tokens\x18\x02 \x01(\x04\x12\x16\n\x0enats_per_token\x18\x03 \x01(\x01\x12\x16\n\x0e\x62its_per_token\x18\x04 \x01(\x01\x12,\n\x08logprobs\x18\x05 \x03(\x0b\x32\x1a.unrolled.v1.TokenLogprobs\x12(\n\x0b\x61\x63tivations\x18\x06 \x03(\x0b\x32\x13.unrolled.v1.Vector\"\x8e\x04\n\x0fGenerateRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x12\n\nsession_id\x18\x02 \x01(\t\x12\x0e\n\x06prompt\x18\x03 \x01(\t\x12\x12\n\nmax_tokens\x18\x04 \x01(\r\x12\'\n\x08sampling\x18\x05 \x01(\x0b\x32\x15.unrolled.v1.Sampling\x12\x0c\n\x04stop\x18\x06 \x03(\t\x12\x11\n\x04seed\x18\x07 \x01(\x04H\x00\x88\x01\x01\x12\x10\n\x08logprobs\x18\x08 \x01(\r\x12\x1e\n\x11\x65xpected_position\x18\t \x01(\x04H\x01\x88\x01\x01\x12\x16\n\x0eresumed_tokens\x18\n \x01(\r\x12\x18\n\x10max_chunk_tokens\x18\x0b \x01(\r\x12\x0f\n\x07preempt\x18\x0c \x01(\x08\x12,\n\tcondition\x18\r \x01(\x0b\x32\x19.unrolled.v1.Conditioning\x12+\n\x0eprompt_vectors\x18\x0e \x03(\x0b\x32\x13.unrolled.v1.Vector\x12-\n\x0b\x61\x63tivations\x18\x0f \x01(\x0b\x32\x18.unrolled.v1.Activations\x12\'\n\x08priority\x18\x10 \x01(\x0e\x32\x15.unrolled.v1.Priority\x12#\n\x06origin\x18\x11 \x01(\x0b\x32\x13.unrolled.v1.OriginB\x07\n\x05_seedB\x14\n\x12_expected_position\"0\n\x06Origin\x12\x14\n\x0cmodel_sha256\x18\x01 \x01(\x0c\x12\x10\n\x08numerics\x18\x02 \x01(\x0c\"N\n\x0c\x43onditioning\x12\x0f\n\x05label\x18\x01 \x01(\tH\x00\x12%\n\x06vector\x18\x02 \x01(\x0b\x32\x13.unrolled.v1.VectorH\x00\x42\x06\n\x04kind\"+\n\x0b\x41\x63tivations\x12\r\n\x05state\x18\x01 \x01(\t\x12\r\n\x05units\x18\x02 \x03(\r\"\x8d\x03\n\x08Sampling\x12\x18\n\x0btemperature\x18\x01 \x01(\x02H\x00\x88\x01\x01\x12\r\n\x05top_k\x18\x02 \x01(\r\x12\x12\n\x05top_p\x18\x03 \x01(\x02H\x01\x88\x01\x01\x12\x12\n\x05min_p\x18\x04 \x01(\x02H\x02\x88\x01\x01\x12\x1f\n\x12repetition_penalty\x18\x05 \x01(\x02H\x03\x88\x01\x01\x12\x1d\n\x10presence_penalty\x18\x06 \x01(\x02H\x04\x88\x01\x01\x12\x1e\n\x11\x66requency_penalty\x18\x07 \x01(\x02H\x05\x88\x01\x01\x12\x38\n\nlogit_bias\x18\x08 \x03(\x0b\x32$.unrolled.v1.Sampling.LogitBiasEntry\x1a\x30\n\x0eLogitBiasEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x02:\x02\x38\x01\x42\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\x08\n\x06_min_pB\x15\n\x13_repetition_penaltyB\x13\n\x11_presence_penaltyB\x14\n\x12_frequency_penalty\"g\n\x10GenerateResponse\x12#\n\x05\x63hunk\x18\x01 \x01(\x0b\x32\x12.unrolled.v1.ChunkH\x00\x12%\n\x06\x66inish\x18\x02 \x01(\x0b\x32\x13.unrolled.v1.FinishH\x00\x42\x07\n\x05\x65vent\"\xca\x01\n\x05\x43hunk\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x10\n\x08position\x18\x02 \x01(\x04\x12,\n\x08logprobs\x18\x03 \x03(\x0b\x32\x1a.unrolled.v1.TokenLogprobs\x12$\n\x07vectors\x18\x04 \x03(\x0b\x32\x13.unrolled.v1.Vector\x12(\n\x0b\x61\x63tivations\x18\x05 \x03(\x0b\x32\x13.unrolled.v1.Vector\x12#\n\x06origin\x18\x06 \x01(\x0b\x32\x13.unrolled.v1.Origin\"b\n\rTokenLogprobs\x12)\n\x06\x63hosen\x18\x01 \x01(\x0b\x32\x19.unrolled.v1.TokenLogprob\x12&\n\x03top\x18\x02 \x03(\x0b\x32\x19.unrolled.v1.TokenLogprob\".\n\x0cTokenLogprob\x12\r\n\x05token\x18\x01 \x01(\t\x12\x0f\n\x07logprob\x18\x02 \x01(\x02\"\xc3\x01\n\x06\x46inish\x12)\n\x06reason\x18\x01 \x01(\x0e\x32\x19.unrolled.v1.FinishReason\x12\x0c\n\x04stop\x18\x02 \x01(\t\x12!\n\x05usage\x18\x03 \x01(\x0b\x32\x12.unrolled.v1.Usage\x12\x0c\n\x04seed\x18\x04 \x01(\x04\x12\x10\n\x08position\x18\x05 \x01(\x04\x12%\n\x07timings\x18\x06 \x01(\x0b\x32\x14.unrolled.v1.Timings\x12\x16\n\x0estart_position\x18\x07 \x01(\x04\"8\n\x05Usage\x12\x15\n\rprompt_tokens\x18\x01 \x01(\x04\x12\x18\n\x10generated_tokens\x18\x02 \x01(\x04\"\x8d\x01\n\x07Timings\x12(\n\x05queue\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0b\x66irst_token\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05total\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration*R\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x18\n\x14PRIORITY_INTERACTIVE\x10\x01\x12\x12\n\x0ePRIORITY_BATCH\x10\x02*v\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x01\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x02\x12\x15\n\x11\x46INISH_REASON_END\x10\x03\x32\x9e\x01\n\x11GenerationService\x12I\n\x08Generate\x12\x1c.unrolled.v1.GenerateRequest\x1a\x1d.unrolled.v1.GenerateResponse0\x01\x12>\n\x05Score\x12\x19.unrolled.v1.ScoreRequest\x1a\x1a.unrolled.v1.ScoreResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -25,38 +25,40 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   DESCRIPTOR._options = None
   _globals['_SAMPLING_LOGITBIASENTRY']._options = None
   _globals['_SAMPLING_LOGITBIASENTRY']._serialized_options = b'8\001'
-  _globals['_PRIORITY']._serialized_start=2345
-  _globals['_PRIORITY']._serialized_end=2427
-  _globals['_FINISHREASON']._serialized_start=2429
-  _globals['_FINISHREASON']._serialized_end=2547
+  _globals['_PRIORITY']._serialized_start=2469
+  _globals['_PRIORITY']._serialized_end=2551
+  _globals['_FINISHREASON']._serialized_start=2553
+  _globals['_FINISHREASON']._serialized_end=2671
   _globals['_SCOREREQUEST']._serialized_start=104
   _globals['_SCOREREQUEST']._serialized_end=318
   _globals['_SCORERESPONSE']._serialized_start=321
   _globals['_SCORERESPONSE']._serialized_end=505
   _globals['_GENERATEREQUEST']._serialized_start=508
-  _globals['_GENERATEREQUEST']._serialized_end=997
-  _globals['_CONDITIONING']._serialized_start=999
-  _globals['_CONDITIONING']._serialized_end=1077
-  _globals['_ACTIVATIONS']._serialized_start=1079
-  _globals['_ACTIVATIONS']._serialized_end=1122
-  _globals['_SAMPLING']._serialized_start=1125
-  _globals['_SAMPLING']._serialized_end=1522
-  _globals['_SAMPLING_LOGITBIASENTRY']._serialized_start=1372
-  _globals['_SAMPLING_LOGITBIASENTRY']._serialized_end=1420
-  _globals['_GENERATERESPONSE']._serialized_start=1524
-  _globals['_GENERATERESPONSE']._serialized_end=1627
-  _globals['_CHUNK']._serialized_start=1630
-  _globals['_CHUNK']._serialized_end=1795
-  _globals['_TOKENLOGPROBS']._serialized_start=1797
-  _globals['_TOKENLOGPROBS']._serialized_end=1895
-  _globals['_TOKENLOGPROB']._serialized_start=1897
-  _globals['_TOKENLOGPROB']._serialized_end=1943
-  _globals['_FINISH']._serialized_start=1946
-  _globals['_FINISH']._serialized_end=2141
-  _globals['_USAGE']._serialized_start=2143
-  _globals['_USAGE']._serialized_end=2199
-  _globals['_TIMINGS']._serialized_start=2202
-  _globals['_TIMINGS']._serialized_end=2343
-  _globals['_GENERATIONSERVICE']._serialized_start=2550
-  _globals['_GENERATIONSERVICE']._serialized_end=2708
+  _globals['_GENERATEREQUEST']._serialized_end=1034
+  _globals['_ORIGIN']._serialized_start=1036
+  _globals['_ORIGIN']._serialized_end=1084
+  _globals['_CONDITIONING']._serialized_start=1086
+  _globals['_CONDITIONING']._serialized_end=1164
+  _globals['_ACTIVATIONS']._serialized_start=1166
+  _globals['_ACTIVATIONS']._serialized_end=1209
+  _globals['_SAMPLING']._serialized_start=1212
+  _globals['_SAMPLING']._serialized_end=1609
+  _globals['_SAMPLING_LOGITBIASENTRY']._serialized_start=1459
+  _globals['_SAMPLING_LOGITBIASENTRY']._serialized_end=1507
+  _globals['_GENERATERESPONSE']._serialized_start=1611
+  _globals['_GENERATERESPONSE']._serialized_end=1714
+  _globals['_CHUNK']._serialized_start=1717
+  _globals['_CHUNK']._serialized_end=1919
+  _globals['_TOKENLOGPROBS']._serialized_start=1921
+  _globals['_TOKENLOGPROBS']._serialized_end=2019
+  _globals['_TOKENLOGPROB']._serialized_start=2021
+  _globals['_TOKENLOGPROB']._serialized_end=2067
+  _globals['_FINISH']._serialized_start=2070
+  _globals['_FINISH']._serialized_end=2265
+  _globals['_USAGE']._serialized_start=2267
+  _globals['_USAGE']._serialized_end=2323
+  _globals['_TIMINGS']._serialized_start=2326
+  _globals['_TIMINGS']._serialized_end=2467
+  _globals['_GENERATIONSERVICE']._serialized_start=2674
+  _globals['_GENERATIONSERVICE']._serialized_end=2832
 # @@protoc_insertion_point(module_scope)

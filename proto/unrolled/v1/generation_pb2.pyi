@@ -63,7 +63,7 @@ class ScoreResponse(_message.Message):
     def __init__(self, logprob: _Optional[float] = ..., tokens: _Optional[int] = ..., nats_per_token: _Optional[float] = ..., bits_per_token: _Optional[float] = ..., logprobs: _Optional[_Iterable[_Union[TokenLogprobs, _Mapping]]] = ..., activations: _Optional[_Iterable[_Union[_bundle_pb2.Vector, _Mapping]]] = ...) -> None: ...
 
 class GenerateRequest(_message.Message):
-    __slots__ = ("model", "session_id", "prompt", "max_tokens", "sampling", "stop", "seed", "logprobs", "expected_position", "resumed_tokens", "max_chunk_tokens", "preempt", "condition", "prompt_vectors", "activations", "priority")
+    __slots__ = ("model", "session_id", "prompt", "max_tokens", "sampling", "stop", "seed", "logprobs", "expected_position", "resumed_tokens", "max_chunk_tokens", "preempt", "condition", "prompt_vectors", "activations", "priority", "origin")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     PROMPT_FIELD_NUMBER: _ClassVar[int]
@@ -80,6 +80,7 @@ class GenerateRequest(_message.Message):
     PROMPT_VECTORS_FIELD_NUMBER: _ClassVar[int]
     ACTIVATIONS_FIELD_NUMBER: _ClassVar[int]
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    ORIGIN_FIELD_NUMBER: _ClassVar[int]
     model: str
     session_id: str
     prompt: str
@@ -96,7 +97,16 @@ class GenerateRequest(_message.Message):
     prompt_vectors: _containers.RepeatedCompositeFieldContainer[_bundle_pb2.Vector]
     activations: Activations
     priority: Priority
-    def __init__(self, model: _Optional[str] = ..., session_id: _Optional[str] = ..., prompt: _Optional[str] = ..., max_tokens: _Optional[int] = ..., sampling: _Optional[_Union[Sampling, _Mapping]] = ..., stop: _Optional[_Iterable[str]] = ..., seed: _Optional[int] = ..., logprobs: _Optional[int] = ..., expected_position: _Optional[int] = ..., resumed_tokens: _Optional[int] = ..., max_chunk_tokens: _Optional[int] = ..., preempt: bool = ..., condition: _Optional[_Union[Conditioning, _Mapping]] = ..., prompt_vectors: _Optional[_Iterable[_Union[_bundle_pb2.Vector, _Mapping]]] = ..., activations: _Optional[_Union[Activations, _Mapping]] = ..., priority: _Optional[_Union[Priority, str]] = ...) -> None: ...
+    origin: Origin
+    def __init__(self, model: _Optional[str] = ..., session_id: _Optional[str] = ..., prompt: _Optional[str] = ..., max_tokens: _Optional[int] = ..., sampling: _Optional[_Union[Sampling, _Mapping]] = ..., stop: _Optional[_Iterable[str]] = ..., seed: _Optional[int] = ..., logprobs: _Optional[int] = ..., expected_position: _Optional[int] = ..., resumed_tokens: _Optional[int] = ..., max_chunk_tokens: _Optional[int] = ..., preempt: bool = ..., condition: _Optional[_Union[Conditioning, _Mapping]] = ..., prompt_vectors: _Optional[_Iterable[_Union[_bundle_pb2.Vector, _Mapping]]] = ..., activations: _Optional[_Union[Activations, _Mapping]] = ..., priority: _Optional[_Union[Priority, str]] = ..., origin: _Optional[_Union[Origin, _Mapping]] = ...) -> None: ...
+
+class Origin(_message.Message):
+    __slots__ = ("model_sha256", "numerics")
+    MODEL_SHA256_FIELD_NUMBER: _ClassVar[int]
+    NUMERICS_FIELD_NUMBER: _ClassVar[int]
+    model_sha256: bytes
+    numerics: bytes
+    def __init__(self, model_sha256: _Optional[bytes] = ..., numerics: _Optional[bytes] = ...) -> None: ...
 
 class Conditioning(_message.Message):
     __slots__ = ("label", "vector")
@@ -150,18 +160,20 @@ class GenerateResponse(_message.Message):
     def __init__(self, chunk: _Optional[_Union[Chunk, _Mapping]] = ..., finish: _Optional[_Union[Finish, _Mapping]] = ...) -> None: ...
 
 class Chunk(_message.Message):
-    __slots__ = ("text", "position", "logprobs", "vectors", "activations")
+    __slots__ = ("text", "position", "logprobs", "vectors", "activations", "origin")
     TEXT_FIELD_NUMBER: _ClassVar[int]
     POSITION_FIELD_NUMBER: _ClassVar[int]
     LOGPROBS_FIELD_NUMBER: _ClassVar[int]
     VECTORS_FIELD_NUMBER: _ClassVar[int]
     ACTIVATIONS_FIELD_NUMBER: _ClassVar[int]
+    ORIGIN_FIELD_NUMBER: _ClassVar[int]
     text: str
     position: int
     logprobs: _containers.RepeatedCompositeFieldContainer[TokenLogprobs]
     vectors: _containers.RepeatedCompositeFieldContainer[_bundle_pb2.Vector]
     activations: _containers.RepeatedCompositeFieldContainer[_bundle_pb2.Vector]
-    def __init__(self, text: _Optional[str] = ..., position: _Optional[int] = ..., logprobs: _Optional[_Iterable[_Union[TokenLogprobs, _Mapping]]] = ..., vectors: _Optional[_Iterable[_Union[_bundle_pb2.Vector, _Mapping]]] = ..., activations: _Optional[_Iterable[_Union[_bundle_pb2.Vector, _Mapping]]] = ...) -> None: ...
+    origin: Origin
+    def __init__(self, text: _Optional[str] = ..., position: _Optional[int] = ..., logprobs: _Optional[_Iterable[_Union[TokenLogprobs, _Mapping]]] = ..., vectors: _Optional[_Iterable[_Union[_bundle_pb2.Vector, _Mapping]]] = ..., activations: _Optional[_Iterable[_Union[_bundle_pb2.Vector, _Mapping]]] = ..., origin: _Optional[_Union[Origin, _Mapping]] = ...) -> None: ...
 
 class TokenLogprobs(_message.Message):
     __slots__ = ("chosen", "top")

@@ -78,7 +78,7 @@ class ClassifyResponse(_message.Message):
     def __init__(self, output: _Optional[_Union[Output, _Mapping]] = ..., inputs: _Optional[int] = ..., position: _Optional[int] = ...) -> None: ...
 
 class TransduceRequest(_message.Message):
-    __slots__ = ("model", "source", "max_tokens", "sampling", "stop", "seed", "logprobs", "max_chunk_tokens", "priority")
+    __slots__ = ("model", "source", "max_tokens", "sampling", "stop", "seed", "logprobs", "max_chunk_tokens", "priority", "origin")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     MAX_TOKENS_FIELD_NUMBER: _ClassVar[int]
@@ -88,6 +88,7 @@ class TransduceRequest(_message.Message):
     LOGPROBS_FIELD_NUMBER: _ClassVar[int]
     MAX_CHUNK_TOKENS_FIELD_NUMBER: _ClassVar[int]
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    ORIGIN_FIELD_NUMBER: _ClassVar[int]
     model: str
     source: Inputs
     max_tokens: int
@@ -97,7 +98,8 @@ class TransduceRequest(_message.Message):
     logprobs: int
     max_chunk_tokens: int
     priority: _generation_pb2.Priority
-    def __init__(self, model: _Optional[str] = ..., source: _Optional[_Union[Inputs, _Mapping]] = ..., max_tokens: _Optional[int] = ..., sampling: _Optional[_Union[_generation_pb2.Sampling, _Mapping]] = ..., stop: _Optional[_Iterable[str]] = ..., seed: _Optional[int] = ..., logprobs: _Optional[int] = ..., max_chunk_tokens: _Optional[int] = ..., priority: _Optional[_Union[_generation_pb2.Priority, str]] = ...) -> None: ...
+    origin: _generation_pb2.Origin
+    def __init__(self, model: _Optional[str] = ..., source: _Optional[_Union[Inputs, _Mapping]] = ..., max_tokens: _Optional[int] = ..., sampling: _Optional[_Union[_generation_pb2.Sampling, _Mapping]] = ..., stop: _Optional[_Iterable[str]] = ..., seed: _Optional[int] = ..., logprobs: _Optional[int] = ..., max_chunk_tokens: _Optional[int] = ..., priority: _Optional[_Union[_generation_pb2.Priority, str]] = ..., origin: _Optional[_Union[_generation_pb2.Origin, _Mapping]] = ...) -> None: ...
 
 class TransduceResponse(_message.Message):
     __slots__ = ("chunk", "finish")

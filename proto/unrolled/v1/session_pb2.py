@@ -16,49 +16,49 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19unrolled/v1/session.proto\x12\x0bunrolled.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf5\x01\n\x07Session\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0c\n\x04seed\x18\x03 \x01(\x04\x12\x10\n\x08position\x18\x04 \x01(\x04\x12\x0c\n\x04\x62usy\x18\x05 \x01(\x08\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0frewindable_from\x18\x08 \x01(\x04\x12&\n\x04tier\x18\t \x01(\x0e\x32\x18.unrolled.v1.SessionTier\"\x82\x01\n\x14\x43reateSessionRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\x04seed\x18\x02 \x01(\x04H\x00\x88\x01\x01\x12&\n\x03ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x17\n\x0fidempotency_key\x18\x04 \x01(\tB\x07\n\x05_seed\">\n\x15\x43reateSessionResponse\x12%\n\x07session\x18\x01 \x01(\x0b\x32\x14.unrolled.v1.Session\"\'\n\x11GetSessionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\";\n\x12GetSessionResponse\x12%\n\x07session\x18\x01 \x01(\x0b\x32\x14.unrolled.v1.Session\"<\n\x13ListSessionsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"W\n\x14ListSessionsResponse\x12&\n\x08sessions\x18\x01 \x03(\x0b\x32\x14.unrolled.v1.Session\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"q\n\x14\x44\x65leteSessionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x1e\n\x11\x65xpected_position\x18\x02 \x01(\x04H\x00\x88\x01\x01\x12\x0f\n\x07preempt\x18\x03 \x01(\x08\x42\x14\n\x12_expected_position\"\x17\n\x15\x44\x65leteSessionResponse\"\x95\x01\n\x12\x46orkSessionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\r\x12\r\n\x05seeds\x18\x03 \x03(\x04\x12\x1e\n\x11\x65xpected_position\x18\x04 \x01(\x04H\x00\x88\x01\x01\x12\x17\n\x0fidempotency_key\x18\x05 \x01(\tB\x14\n\x12_expected_position\"=\n\x13\x46orkSessionResponse\x12&\n\x08sessions\x18\x01 \x03(\x0b\x32\x14.unrolled.v1.Session\"\x83\x01\n\x14RewindSessionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x10\n\x08position\x18\x02 \x01(\x04\x12\x1e\n\x11\x65xpected_position\x18\x03 \x01(\x04H\x00\x88\x01\x01\x12\x0f\n\x07preempt\x18\x04 \x01(\x08\x42\x14\n\x12_expected_position\">\n\x15RewindSessionResponse\x12%\n\x07session\x18\x01 \x01(\x0b\x32\x14.unrolled.v1.Session\"a\n\x15\x45xportSnapshotRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x1e\n\x11\x65xpected_position\x18\x02 \x01(\x04H\x00\x88\x01\x01\x42\x14\n\x12_expected_position\"<\n\x16\x45xportSnapshotResponse\x12\x10\n\x08snapshot\x18\x01 \x01(\x0c\x12\x10\n\x08position\x18\x02 \x01(\x04\"\xa5\x01\n\x15ImportSnapshotRequest\x12\x10\n\x08snapshot\x18\x01 \x01(\x0c\x12\x11\n\x04seed\x18\x02 \x01(\x04H\x00\x88\x01\x01\x12&\n\x03ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x17\n\x0fidempotency_key\x18\x04 \x01(\t\x12\x1d\n\x15\x61\x63\x63\x65pt_other_numerics\x18\x05 \x01(\x08\x42\x07\n\x05_seed\"?\n\x16ImportSnapshotResponse\x12%\n\x07session\x18\x01 \x01(\x0b\x32\x14.unrolled.v1.Session*_\n\x0bSessionTier\x12\x1c\n\x18SESSION_TIER_UNSPECIFIED\x10\x00\x12\x19\n\x15SESSION_TIER_RESIDENT\x10\x01\x12\x17\n\x13SESSION_TIER_PACKED\x10\x02\x32\xc4\x05\n\x0eSessionService\x12V\n\rCreateSession\x12!.unrolled.v1.CreateSessionRequest\x1a\".unrolled.v1.CreateSessionResponse\x12M\n\nGetSession\x12\x1e.unrolled.v1.GetSessionRequest\x1a\x1f.unrolled.v1.GetSessionResponse\x12S\n\x0cListSessions\x12 .unrolled.v1.ListSessionsRequest\x1a!.unrolled.v1.ListSessionsResponse\x12V\n\rDeleteSession\x12!.unrolled.v1.DeleteSessionRequest\x1a\".unrolled.v1.DeleteSessionResponse\x12P\n\x0b\x46orkSession\x12\x1f.unrolled.v1.ForkSessionRequest\x1a .unrolled.v1.ForkSessionResponse\x12V\n\rRewindSession\x12!.unrolled.v1.RewindSessionRequest\x1a\".unrolled.v1.RewindSessionResponse\x12Y\n\x0e\x45xportSnapshot\x12\".unrolled.v1.ExportSnapshotRequest\x1a#.unrolled.v1.ExportSnapshotResponse\x12Y\n\x0eImportSnapshot\x12\".unrolled.v1.ImportSnapshotRequest\x1a#.unrolled.v1.ImportSnapshotResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19unrolled/v1/session.proto\x12\x0bunrolled.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x85\x02\n\x07Session\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0c\n\x04seed\x18\x03 \x01(\x04\x12\x10\n\x08position\x18\x04 \x01(\x04\x12\x0c\n\x04\x62usy\x18\x05 \x01(\x08\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0frewindable_from\x18\x08 \x01(\x04\x12&\n\x04tier\x18\t \x01(\x0e\x32\x18.unrolled.v1.SessionTier\x12\x0e\n\x06stored\x18\n \x01(\x08\"\x82\x01\n\x14\x43reateSessionRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\x04seed\x18\x02 \x01(\x04H\x00\x88\x01\x01\x12&\n\x03ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x17\n\x0fidempotency_key\x18\x04 \x01(\tB\x07\n\x05_seed\">\n\x15\x43reateSessionResponse\x12%\n\x07session\x18\x01 \x01(\x0b\x32\x14.unrolled.v1.Session\"\'\n\x11GetSessionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\";\n\x12GetSessionResponse\x12%\n\x07session\x18\x01 \x01(\x0b\x32\x14.unrolled.v1.Session\"<\n\x13ListSessionsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"W\n\x14ListSessionsResponse\x12&\n\x08sessions\x18\x01 \x03(\x0b\x32\x14.unrolled.v1.Session\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"q\n\x14\x44\x65leteSessionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x1e\n\x11\x65xpected_position\x18\x02 \x01(\x04H\x00\x88\x01\x01\x12\x0f\n\x07preempt\x18\x03 \x01(\x08\x42\x14\n\x12_expected_position\"\x17\n\x15\x44\x65leteSessionResponse\"\x95\x01\n\x12\x46orkSessionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\r\x12\r\n\x05seeds\x18\x03 \x03(\x04\x12\x1e\n\x11\x65xpected_position\x18\x04 \x01(\x04H\x00\x88\x01\x01\x12\x17\n\x0fidempotency_key\x18\x05 \x01(\tB\x14\n\x12_expected_position\"=\n\x13\x46orkSessionResponse\x12&\n\x08sessions\x18\x01 \x03(\x0b\x32\x14.unrolled.v1.Session\"\x83\x01\n\x14RewindSessionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x10\n\x08position\x18\x02 \x01(\x04\x12\x1e\n\x11\x65xpected_position\x18\x03 \x01(\x04H\x00\x88\x01\x01\x12\x0f\n\x07preempt\x18\x04 \x01(\x08\x42\x14\n\x12_expected_position\">\n\x15RewindSessionResponse\x12%\n\x07session\x18\x01 \x01(\x0b\x32\x14.unrolled.v1.Session\"a\n\x15\x45xportSnapshotRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x1e\n\x11\x65xpected_position\x18\x02 \x01(\x04H\x00\x88\x01\x01\x42\x14\n\x12_expected_position\"<\n\x16\x45xportSnapshotResponse\x12\x10\n\x08snapshot\x18\x01 \x01(\x0c\x12\x10\n\x08position\x18\x02 \x01(\x04\"\xa5\x01\n\x15ImportSnapshotRequest\x12\x10\n\x08snapshot\x18\x01 \x01(\x0c\x12\x11\n\x04seed\x18\x02 \x01(\x04H\x00\x88\x01\x01\x12&\n\x03ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x17\n\x0fidempotency_key\x18\x04 \x01(\t\x12\x1d\n\x15\x61\x63\x63\x65pt_other_numerics\x18\x05 \x01(\x08\x42\x07\n\x05_seed\"?\n\x16ImportSnapshotResponse\x12%\n\x07session\x18\x01 \x01(\x0b\x32\x14.unrolled.v1.Session*_\n\x0bSessionTier\x12\x1c\n\x18SESSION_TIER_UNSPECIFIED\x10\x00\x12\x19\n\x15SESSION_TIER_RESIDENT\x10\x01\x12\x17\n\x13SESSION_TIER_PACKED\x10\x02\x32\xc4\x05\n\x0eSessionService\x12V\n\rCreateSession\x12!.unrolled.v1.CreateSessionRequest\x1a\".unrolled.v1.CreateSessionResponse\x12M\n\nGetSession\x12\x1e.unrolled.v1.GetSessionRequest\x1a\x1f.unrolled.v1.GetSessionResponse\x12S\n\x0cListSessions\x12 .unrolled.v1.ListSessionsRequest\x1a!.unrolled.v1.ListSessionsResponse\x12V\n\rDeleteSession\x12!.unrolled.v1.DeleteSessionRequest\x1a\".unrolled.v1.DeleteSessionResponse\x12P\n\x0b\x46orkSession\x12\x1f.unrolled.v1.ForkSessionRequest\x1a .unrolled.v1.ForkSessionResponse\x12V\n\rRewindSession\x12!.unrolled.v1.RewindSessionRequest\x1a\".unrolled.v1.RewindSessionResponse\x12Y\n\x0e\x45xportSnapshot\x12\".unrolled.v1.ExportSnapshotRequest\x1a#.unrolled.v1.ExportSnapshotResponse\x12Y\n\x0eImportSnapshot\x12\".unrolled.v1.ImportSnapshotRequest\x1a#.unrolled.v1.ImportSnapshotResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'unrolled.v1.session_pb2', _globals)
 if _descriptor._USE_C_DESCRIPTORS == False:
   DESCRIPTOR._options = None
-  _globals['_SESSIONTIER']._serialized_start=1752
-  _globals['_SESSIONTIER']._serialized_end=1847
+  _globals['_SESSIONTIER']._serialized_start=1768
+  _globals['_SESSIONTIER']._serialized_end=1863
   _globals['_SESSION']._serialized_start=108
-  _globals['_SESSION']._serialized_end=353
-  _globals['_CREATESESSIONREQUEST']._serialized_start=356
-  _globals['_CREATESESSIONREQUEST']._serialized_end=486
-  _globals['_CREATESESSIONRESPONSE']._serialized_start=488
-  _globals['_CREATESESSIONRESPONSE']._serialized_end=550
-  _globals['_GETSESSIONREQUEST']._serialized_start=552
-  _globals['_GETSESSIONREQUEST']._serialized_end=591
-  _globals['_GETSESSIONRESPONSE']._serialized_start=593
-  _globals['_GETSESSIONRESPONSE']._serialized_end=652
-  _globals['_LISTSESSIONSREQUEST']._serialized_start=654
-  _globals['_LISTSESSIONSREQUEST']._serialized_end=714
-  _globals['_LISTSESSIONSRESPONSE']._serialized_start=716
-  _globals['_LISTSESSIONSRESPONSE']._serialized_end=803
-  _globals['_DELETESESSIONREQUEST']._serialized_start=805
-  _globals['_DELETESESSIONREQUEST']._serialized_end=918
-  _globals['_DELETESESSIONRESPONSE']._serialized_start=920
-  _globals['_DELETESESSIONRESPONSE']._serialized_end=943
-  _globals['_FORKSESSIONREQUEST']._serialized_start=946
-  _globals['_FORKSESSIONREQUEST']._serialized_end=1095
-  _globals['_FORKSESSIONRESPONSE']._serialized_start=1097
-  _globals['_FORKSESSIONRESPONSE']._serialized_end=1158
-  _globals['_REWINDSESSIONREQUEST']._serialized_start=1161
-  _globals['_REWINDSESSIONREQUEST']._serialized_end=1292
-  _globals['_REWINDSESSIONRESPONSE']._serialized_start=1294
-  _globals['_REWINDSESSIONRESPONSE']._serialized_end=1356
-  _globals['_EXPORTSNAPSHOTREQUEST']._serialized_start=1358
-  _globals['_EXPORTSNAPSHOTREQUEST']._serialized_end=1455
-  _globals['_EXPORTSNAPSHOTRESPONSE']._serialized_start=1457
-  _globals['_EXPORTSNAPSHOTRESPONSE']._serialized_end=1517
-  _globals['_IMPORTSNAPSHOTREQUEST']._serialized_start=1520
-  _globals['_IMPORTSNAPSHOTREQUEST']._serialized_end=1685
-  _globals['_IMPORTSNAPSHOTRESPONSE']._serialized_start=1687
-  _globals['_IMPORTSNAPSHOTRESPONSE']._serialized_end=1750
-  _globals['_SESSIONSERVICE']._serialized_start=1850
-  _globals['_SESSIONSERVICE']._serialized_end=2558
+  _globals['_SESSION']._serialized_end=369
+  _globals['_CREATESESSIONREQUEST']._serialized_start=372
+  _globals['_CREATESESSIONREQUEST']._serialized_end=502
+  _globals['_CREATESESSIONRESPONSE']._serialized_start=504
+  _globals['_CREATESESSIONRESPONSE']._serialized_end=566
+  _globals['_GETSESSIONREQUEST']._serialized_start=568
+  _globals['_GETSESSIONREQUEST']._serialized_end=607
+  _globals['_GETSESSIONRESPONSE']._serialized_start=609
+  _globals['_GETSESSIONRESPONSE']._serialized_end=668
+  _globals['_LISTSESSIONSREQUEST']._serialized_start=670
+  _globals['_LISTSESSIONSREQUEST']._serialized_end=730
+  _globals['_LISTSESSIONSRESPONSE']._serialized_start=732
+  _globals['_LISTSESSIONSRESPONSE']._serialized_end=819
+  _globals['_DELETESESSIONREQUEST']._serialized_start=821
+  _globals['_DELETESESSIONREQUEST']._serialized_end=934
+  _globals['_DELETESESSIONRESPONSE']._serialized_start=936
+  _globals['_DELETESESSIONRESPONSE']._serialized_end=959
+  _globals['_FORKSESSIONREQUEST']._serialized_start=962
+  _globals['_FORKSESSIONREQUEST']._serialized_end=1111
+  _globals['_FORKSESSIONRESPONSE']._serialized_start=1113
+  _globals['_FORKSESSIONRESPONSE']._serialized_end=1174
+  _globals['_REWINDSESSIONREQUEST']._serialized_start=1177
+  _globals['_REWINDSESSIONREQUEST']._serialized_end=1308
+  _globals['_REWINDSESSIONRESPONSE']._serialized_start=1310
+  _globals['_REWINDSESSIONRESPONSE']._serialized_end=1372
+  _globals['_EXPORTSNAPSHOTREQUEST']._serialized_start=1374
+  _globals['_EXPORTSNAPSHOTREQUEST']._serialized_end=1471
+  _globals['_EXPORTSNAPSHOTRESPONSE']._serialized_start=1473
+  _globals['_EXPORTSNAPSHOTRESPONSE']._serialized_end=1533
+  _globals['_IMPORTSNAPSHOTREQUEST']._serialized_start=1536
+  _globals['_IMPORTSNAPSHOTREQUEST']._serialized_end=1701
+  _globals['_IMPORTSNAPSHOTRESPONSE']._serialized_start=1703
+  _globals['_IMPORTSNAPSHOTRESPONSE']._serialized_end=1766
+  _globals['_SESSIONSERVICE']._serialized_start=1866
+  _globals['_SESSIONSERVICE']._serialized_end=2574
 # @@protoc_insertion_point(module_scope)

@@ -18,7 +18,7 @@ SESSION_TIER_RESIDENT: SessionTier
 SESSION_TIER_PACKED: SessionTier
 
 class Session(_message.Message):
-    __slots__ = ("id", "model", "seed", "position", "busy", "create_time", "expire_time", "rewindable_from", "tier")
+    __slots__ = ("id", "model", "seed", "position", "busy", "create_time", "expire_time", "rewindable_from", "tier", "stored")
     ID_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
@@ -28,6 +28,7 @@ class Session(_message.Message):
     EXPIRE_TIME_FIELD_NUMBER: _ClassVar[int]
     REWINDABLE_FROM_FIELD_NUMBER: _ClassVar[int]
     TIER_FIELD_NUMBER: _ClassVar[int]
+    STORED_FIELD_NUMBER: _ClassVar[int]
     id: str
     model: str
     seed: int
@@ -37,7 +38,8 @@ class Session(_message.Message):
     expire_time: _timestamp_pb2.Timestamp
     rewindable_from: int
     tier: SessionTier
-    def __init__(self, id: _Optional[str] = ..., model: _Optional[str] = ..., seed: _Optional[int] = ..., position: _Optional[int] = ..., busy: bool = ..., create_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., expire_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., rewindable_from: _Optional[int] = ..., tier: _Optional[_Union[SessionTier, str]] = ...) -> None: ...
+    stored: bool
+    def __init__(self, id: _Optional[str] = ..., model: _Optional[str] = ..., seed: _Optional[int] = ..., position: _Optional[int] = ..., busy: bool = ..., create_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., expire_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., rewindable_from: _Optional[int] = ..., tier: _Optional[_Union[SessionTier, str]] = ..., stored: bool = ...) -> None: ...
 
 class CreateSessionRequest(_message.Message):
     __slots__ = ("model", "seed", "ttl", "idempotency_key")

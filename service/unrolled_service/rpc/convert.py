@@ -184,7 +184,7 @@ def read_page(page_size: int, page_token: str) -> tuple[int, int]:
     return int(page_token or 0), page_size or _DEFAULT_PAGE_SIZE
 
 
-def write_chunk(parcel: Parcel, bundle: Bundle) -> wire.GenerateResponse:
+def write_chunk(parcel: Parcel, bundle: Bundle) -> wire.Chunk:
     """Return the message of a piece of text, or of some vectors."""
     chunk = wire.Chunk(text=parcel.text, position=parcel.position)
     if parcel.items:
@@ -193,7 +193,7 @@ def write_chunk(parcel: Parcel, bundle: Bundle) -> wire.GenerateResponse:
         else:
             chunk.vectors.extend(Vector(values=item.values) for item in parcel.items if isinstance(item, Answer))
         chunk.activations.extend(_write_activations(parcel.items))
-    return wire.GenerateResponse(chunk=chunk)
+    return chunk
 
 
 def write_score(score: Score, text: str, bundle: Bundle) -> wire.ScoreResponse:
@@ -238,6 +238,7 @@ def write_session(session: SessionInfo) -> SessionMessage:
         busy=session.is_busy,
         rewindable_from=session.rewindable_from,
         tier=_TIERS[session.tier],
+        stored=session.epoch > 0,
     )
     message.create_time.CopyFrom(_write_timestamp(session.created))
     message.expire_time.CopyFrom(_write_timestamp(datetime.now(UTC).timestamp() + session.seconds_left))

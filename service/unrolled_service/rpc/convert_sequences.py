@@ -21,7 +21,6 @@ from unrolled_service.rpc.convert import (
     read_logprobs,
     read_sampling,
     read_stops,
-    write_chunk,
     write_finish,
 )
 from unrolled_service.rpc.fields import (
@@ -119,11 +118,6 @@ def write_output(answer: Answer, bundle: Bundle) -> wire.Output:
     return wire.Output(
         label=port.names[likeliest], probabilities=softmax(answer.values), activations=answer.activations
     )
-
-
-def write_target(piece: Parcel, bundle: Bundle) -> wire.TransduceResponse:
-    """Return the message of a piece of a target."""
-    return wire.TransduceResponse(chunk=write_chunk(piece, bundle).chunk)
 
 
 def write_target_end(finish: Finish) -> wire.TransduceResponse:

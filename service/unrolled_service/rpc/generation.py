@@ -1,19 +1,18 @@
 """GenerationService: one call, one row."""
 
 import time
-from collections.abc import Iterator
 from functools import partial
-from typing import Any, cast
+from typing import cast
 
 import grpc
 
 from unrolled.v1 import generation_pb2 as wire
 from unrolled.v1.generation_pb2_grpc import GenerationServiceServicer
-from unrolled_service.bridge.outbox import Parcel, split
 from unrolled_service.models import abilities
 from unrolled_service.rows.scoring import Score
+from unrolled_service.rpc.chunks import Chunks, check_origin
 from unrolled_service.rpc.claim import Claims
-from unrolled_service.rpc.convert import read_generation, read_scoring, write_chunk, write_finish, write_score
+from unrolled_service.rpc.convert import read_generation, read_scoring, write_finish, write_score
 from unrolled_service.rpc.fields import read_model, read_priority, read_session_id
 from unrolled_service.rpc.relay import relay
 from unrolled_service.settings import Settings
@@ -43,14 +42,12 @@ class GenerationService(GenerationServiceServicer):
                 left_s=context.time_remaining(),
                 preempt=request.preempt,
             )
+            check_origin(request.origin, bundle.host)
             generation = read_generation(request, bundle, self._settings)
-
-            def pieces(parcel: Parcel) -> Iterator[tuple[Parcel, Any]]:
-                return ((each, write_chunk(each, bundle)) for each in split(parcel, request.max_chunk_tokens))
-
             submit = partial(claim.engine.submit, bundle.host.key, generation, arrived=arrived)
             await claim.start(partial(submit, owner=claim.owner, terms=claim.terms), preempt=request.preempt)
-            await relay(claim, context, self._settings.stall_timeout_s, pieces, write_end=write_finish)
+            chunks = Chunks(bundle, request.max_chunk_tokens, wire.GenerateResponse)
+            await relay(claim, context, self._settings.stall_timeout_s, chunks, write_end=write_finish)
 
     async def Score(self, request: wire.ScoreRequest, context: grpc.aio.ServicerContext) -> wire.ScoreResponse:
         """Score a text."""

@@ -153,7 +153,7 @@ class Guard:
 
     def _status(self, error: Exception, call: Call) -> Status:
         if isinstance(error, UnrolledError):
-            self._metrics.count_rejection(error.reason)
+            self._metrics.count_rejection(error.reason, error.differs)
             return refusal_status(error)
         error_id = secrets.token_hex(8)
         _log.error("failed", exc_info=error, extra=fields(method=call.method, error_id=error_id))

@@ -1,21 +1,21 @@
 """SequenceService: sequences answered step by step, as a whole, or with another sequence."""
 
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from functools import partial
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 import grpc
 
 from unrolled.v1 import sequence_pb2 as wire
 from unrolled.v1.sequence_pb2_grpc import SequenceServiceServicer
-from unrolled_service.bridge.outbox import Parcel, split
 from unrolled_service.errors import InvalidField
 from unrolled_service.models import abilities
 from unrolled_service.models.bundle import Bundle
 from unrolled_service.rows.delivery import Answer
 from unrolled_service.rows.finish import Finish
 from unrolled_service.rows.sequence_row import Inputs
+from unrolled_service.rpc.chunks import Chunks, check_origin
 from unrolled_service.rpc.claim import Claim, Claims
 from unrolled_service.rpc.convert_sequences import (
     read_more,
@@ -23,7 +23,6 @@ from unrolled_service.rpc.convert_sequences import (
     read_transduction,
     write_classification,
     write_steps,
-    write_target,
     write_target_end,
 )
 from unrolled_service.rpc.feeder import Feeder
@@ -88,15 +87,13 @@ class SequenceService(SequenceServiceServicer):
             abilities.check_method(bundle, abilities.TRANSDUCE)
             fed, left_s = len(request.source.text) or len(request.source.vectors), context.time_remaining()
             claim.accept(bundle, fed=fed, given=request.max_tokens, is_batch=is_batch, left_s=left_s)
+            check_origin(request.origin, bundle.host)
             source, generation = read_transduction(request, bundle, self._settings)
-
-            def pieces(parcel: Parcel) -> Iterator[tuple[Parcel, Any]]:
-                return ((each, write_target(each, bundle)) for each in split(parcel, request.max_chunk_tokens))
-
             key = bundle.host.key
             submit = partial(claim.engine.submit_transduction, key, source, generation, arrived=arrived)
             await claim.start(partial(submit, terms=claim.terms))
-            await relay(claim, context, self._settings.stall_timeout_s, pieces, write_end=write_target_end)
+            chunks = Chunks(bundle, request.max_chunk_tokens, wire.TransduceResponse)
+            await relay(claim, context, self._settings.stall_timeout_s, chunks, write_end=write_target_end)
 
 
 async def _open(requests: AsyncIterator[_R]) -> tuple[_R, str, str | None]:

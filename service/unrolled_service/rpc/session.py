@@ -60,8 +60,7 @@ class SessionService(SessionServiceServicer):
             worker = self._workers.for_session()
             with self._reserve(custody.owner):
                 made = await worker.driver.call(_create, worker.engine, model, seed, ttl_s, custody.owner)
-            await custody.save(made.id)
-            return wire.CreateSessionResponse(session=write_session(made))
+            return wire.CreateSessionResponse(session=await _stored(custody, made))
 
         return await self._once(request, make, custody.owner)
 
@@ -114,9 +113,7 @@ class SessionService(SessionServiceServicer):
             with self._reserve(custody.owner, len(seeds)):
                 made = await worker.driver.call(_fork, worker.engine, session_id, seeds, expected, custody.owner)
             self._metrics.count_forks(len(made))
-            for each in made:
-                await custody.save(each.id)
-            return wire.ForkSessionResponse(sessions=map(write_session, made))
+            return wire.ForkSessionResponse(sessions=[await _stored(custody, each) for each in made])
 
         return await self._once(request, make, custody.owner)
 
@@ -163,8 +160,7 @@ class SessionService(SessionServiceServicer):
             with self._reserve(custody.owner):
                 made = await worker.driver.call(_put_in, worker.engine, content, seed, ttl_s)
             self._metrics.count_snapshot("import")
-            await custody.save(made.id)
-            return wire.ImportSnapshotResponse(session=write_session(made))
+            return wire.ImportSnapshotResponse(session=await _stored(custody, made))
 
         return await self._once(request, make, custody.owner)
 
@@ -179,6 +175,13 @@ class SessionService(SessionServiceServicer):
 
     def _read_ttl(self, request: wire.CreateSessionRequest | wire.ImportSnapshotRequest) -> float | None:
         return read_ttl(request.ttl, self._settings) if request.HasField("ttl") else None
+
+
+async def _stored(custody: Custody, made: SessionInfo) -> wire.Session:
+    """Store a new session, if there is a store, and return its message."""
+    message = write_session(made)
+    message.stored = await custody.save(made.id)
+    return message
 
 
 def _describe(engine: Engine, session_id: str, owner: str) -> SessionInfo:

@@ -186,7 +186,8 @@ class Opened:
         host = next((host for host in hosts if host.model_sha256 == told.model_sha256), None)
         if host is None:
             bundle = f"{told.model} with sha256 {told.model_sha256.hex()}"
-            raise SnapshotMismatch(f"the snapshot belongs to the bundle {bundle}, which is not served here")
+            message = f"the snapshot belongs to the bundle {bundle}, which is not served here"
+            raise SnapshotMismatch(message, differs="bundle")
         if not accept_other_numerics:
             _check_numerics(told, host)
         size, pending = host.vocabulary_size, _pending(told, host)
@@ -268,10 +269,12 @@ def _check(snapshot: Snapshot) -> None:
 def _check_numerics(snapshot: Snapshot, host: Host) -> None:
     if snapshot.precision != host.precision:
         raise SnapshotMismatch(
-            f"the snapshot was computed in {snapshot.precision}, here the bundle is served in {host.precision}"
+            f"the snapshot was computed in {snapshot.precision}, here the bundle is served in {host.precision}",
+            differs="precision",
         )
     if snapshot.numerics != host.numerics:
-        raise SnapshotMismatch("the snapshot was computed by a machine whose arithmetic rounds differently")
+        message = "the snapshot was computed by a machine whose arithmetic rounds differently"
+        raise SnapshotMismatch(message, differs="numerics")
 
 
 def _is_finite(state: bytes) -> bool:

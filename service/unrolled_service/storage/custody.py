@@ -131,8 +131,8 @@ class Custody:
         """Return a session as signed bytes."""
         return encode(content, self._keys)
 
-    async def save(self, session_id: str, *, lease_s: float = 0.0, rewound: bool = False) -> None:
-        """Write a session to the store; one that cannot be reached is no error for those in memory.
+    async def save(self, session_id: str, *, lease_s: float = 0.0, rewound: bool = False) -> bool:
+        """Write a session to the store and return whether it is there; no store is no error for those in memory.
 
         Args:
             session_id: a session in memory.
@@ -144,9 +144,9 @@ class Custody:
             SessionNotFound, SessionExpired, SessionEvicted: it is not in memory.
         """
         if self._store is None:
-            return
+            return False
         async with self._turn(session_id):
-            await self._write(self._store, self._workers.of_session(session_id), session_id, lease_s, rewound)
+            return await self._write(self._store, self._workers.of_session(session_id), session_id, lease_s, rewound)
 
     def save_later(self, session_id: str) -> "asyncio.Task[None]":
         """Write a session to the store without anybody waiting, unless for the task; ``settle`` does."""
@@ -217,11 +217,16 @@ class Custody:
             raise
         if claim.snapshot is None:
             await worker.driver.call(_set_epoch, worker.engine, session_id, self.owner, claim.epoch)
-        else:
+            return
+        try:
             content = self.read(claim.snapshot)
-            await worker.driver.call(_put_in, worker.engine, content, session_id, claim.epoch)
+        except UnrolledError:
+            with suppress(StoreUnavailable):  # then the lease runs out
+                await store.release(session_id, epoch=claim.epoch)
+            raise
+        await worker.driver.call(_put_in, worker.engine, content, session_id, claim.epoch)
 
-    async def _write(self, store: SessionStore, worker: Worker, session_id: str, lease_s: float, rewound: bool) -> None:
+    async def _write(self, store: SessionStore, worker: Worker, session_id: str, lease_s: float, rewound: bool) -> bool:
         taken = await worker.driver.call(_take_out, worker.engine, session_id, self.owner)
         content, epoch = taken.content, taken.epoch
         snapshot, position = self.sign(content), content.position
@@ -237,16 +242,18 @@ class Custody:
                 epoch, is_written = await _begin(store, session_id, snapshot, position, content.ttl_s, lease_s)
                 await worker.driver.call(_set_epoch, worker.engine, session_id, self.owner, epoch)
                 if is_written:
-                    return
+                    return True
             try:
                 await write(rewound)
             except PositionMismatch:  # it was rewound while the store was down; by its epoch it is still ours
                 await write(rewound=True)
         except StoreUnavailable:
             _log.warning("a session could not be stored; it goes on in memory")
+            return bool(epoch)
         except (SessionMoved, *_GONE):
             await worker.driver.call(_drop, worker.engine, session_id, self.owner)
             raise SessionMoved from None
+        return True
 
     async def _save_quietly(self, session_id: str) -> None:
         try:

@@ -65,7 +65,9 @@ class Access:
         suppressed = 0 if _log.isEnabledFor(logging.DEBUG) else self._brake.admit(error.reason)
         if suppressed is not None:
             field = re.sub(r"\[.*", "", error.field, flags=re.S) if isinstance(error, InvalidField) else None
-            said = self._describe(call, code, reason=error.reason, field=field, suppressed=suppressed or None)
+            said = self._describe(
+                call, code, reason=error.reason, field=field, differs=error.differs, suppressed=suppressed or None
+            )
             _log.log(level, "refused", extra=said)
 
     def _describe(self, call: Call, code: str, **more: object) -> dict[str, dict[str, object]]:

@@ -10,6 +10,8 @@ from typing import Any, Final, TypeAlias, cast
 import grpc
 from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
+from grpc_health.v1 import health_pb2_grpc
+from grpc_health.v1.health import HealthServicer
 from grpc_status import rpc_status
 
 from tests.unit.client.fake_sequences import FakeSequences, Sequences
@@ -115,6 +117,7 @@ class FakeServer(FakeSequences):
     hangs: bool = False
     was_asked: threading.Event = field(default_factory=threading.Event)
     target: str = ""
+    prefix: str = "s"
     sequences: Sequences = field(default_factory=Sequences)
 
     def Generate(self, request: Any, context: Any) -> Iterator[generation_pb2.GenerateResponse]:
@@ -139,7 +142,10 @@ class FakeServer(FakeSequences):
                 case str():
                     position += len(step)
                     self._move(request.session_id, position)
-                    yield chunk(step, position)
+                    piece = chunk(step, position)
+                    for i in range(len(step) if request.HasField("activations") else 0):
+                        piece.chunk.activations.add(values=[position - len(step) + i])
+                    yield piece
                 case Hang():
                     ended.wait(PATIENCE_S)
                     return
@@ -259,7 +265,7 @@ class FakeServer(FakeSequences):
         if key and key in self.made:
             return self.made[key]
         for session in templates:
-            session.id = f"s{len(self.sessions)}"
+            session.id = f"{self.prefix}{len(self.sessions)}"
             session.create_time.FromSeconds(1_000)
             session.tier = session_pb2.SESSION_TIER_RESIDENT
             self.sessions[session.id] = session
@@ -319,6 +325,7 @@ def running(
     sequence_pb2_grpc.add_SequenceServiceServicer_to_server(fake, server)
     session_pb2_grpc.add_SessionServiceServicer_to_server(fake, server)
     model_pb2_grpc.add_ModelServiceServicer_to_server(fake, server)
+    health_pb2_grpc.add_HealthServicer_to_server(HealthServicer(), server)
     port = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
     fake.target = f"127.0.0.1:{port}"
     server.start()

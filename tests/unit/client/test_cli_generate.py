@@ -160,3 +160,17 @@ def test_on_a_terminal_the_prompt_is_dim_and_a_summary_follows(fake: FakeServer)
     assert shown == "\x1b[2mROMEO:\x1b[0mabcde\r\n"
     assert summary.startswith("5 tokens · seed 7 · ")
     assert "chars/s · first character after" in summary
+
+
+def test_every_character_is_shown_with_the_state_it_came_from(fake: FakeServer) -> None:
+    result = invoke(fake, "xyz", "--max-tokens", "3", "--activations", "h0:5", "--priority", "batch")
+    assert [line.split() for line in result.stdout.splitlines()] == [["a", "[3.0]"], ["b", "[4.0]"], ["c", "[5.0]"]]
+    (request,) = fake.requests
+    assert request.activations == generation_pb2.Activations(state="h0", units=[5])
+    assert request.priority == generation_pb2.PRIORITY_BATCH
+
+
+def test_a_picture_has_no_place_for_activations(fake: FakeServer) -> None:
+    result = invoke(fake, "--condition", "7", "--picture", "2x2", "--activations", "h0")
+    assert result.exit_code == 2
+    assert "no place" in result.stderr

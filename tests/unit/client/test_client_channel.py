@@ -26,12 +26,16 @@ def test_options_of_the_caller_override_the_keepalive() -> None:
     assert merged == {**dict(channel.DEFAULTS), "grpc.keepalive_time_ms": 5, "grpc.primary_user_agent": "me"}
 
 
-def test_the_target_is_the_given_one_then_the_environments_then_the_default(
+def test_the_targets_are_the_given_ones_then_the_environments_then_the_default(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("UNROLLED_SERVER", "there:1")
+    monkeypatch.setenv("UNROLLED_SERVER", "there:1, there:2")
 
-    assert channel.resolve_target("here:2") == "here:2"
-    assert channel.resolve_target(None) == "there:1"
+    assert channel.resolve_targets("here:2") == ("here:2",)
+    assert channel.resolve_targets("here:2,here:3,here:2") == ("here:2", "here:3")
+    assert channel.resolve_targets(["unix:/a,b", "here:2"]) == ("unix:/a,b", "here:2")
+    assert channel.resolve_targets(None) == ("there:1", "there:2")
     monkeypatch.delenv("UNROLLED_SERVER")
-    assert channel.resolve_target(None) == "127.0.0.1:50051"
+    assert channel.resolve_targets(None) == ("127.0.0.1:50051",)
+    with pytest.raises(ValueError, match="names no server"):
+        channel.resolve_targets(" , ")

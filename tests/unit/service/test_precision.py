@@ -200,7 +200,8 @@ def test_a_quantised_program_repeats_its_golden_run_among_any_neighbours() -> No
 def test_operators_see_what_is_served(folder: Path) -> None:
     bundle = load_bundle(folder, "int8")
     metrics = Metrics([Engine([bundle], Settings())])
-    labels = {"model": "alphabet", "sha256": bundle.sha256, "precision": "int8"}
+    numerics = bundle.host.numerics.hex()[:12]
+    labels = {"model": "alphabet", "sha256": bundle.sha256, "precision": "int8", "numerics": numerics}
     assert metrics.registry.get_sample_value("unrolled_model_info", labels) == 1
 
 

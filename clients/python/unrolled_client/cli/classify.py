@@ -1,7 +1,7 @@
 """`unrolled classify`: a sequence in, what it is out."""
 
 import json
-from typing import TextIO
+from typing import Any, TextIO
 
 import click
 
@@ -23,6 +23,7 @@ SHOWN = 10
 @options.session
 @options.activations
 @options.as_json
+@options.priority
 @options.timeout
 @options.server
 def classify(
@@ -30,10 +31,9 @@ def classify(
     vectors: TextIO | None,
     model: str | None,
     session_id: str | None,
-    activations: tuple[str, tuple[int, ...]] | None,
     is_json: bool,
-    timeout: float | None,
     server: Place,
+    **asked: Any,
 ) -> None:
     """Say what TEXT, or a series of vectors, is as a whole.
 
@@ -42,10 +42,10 @@ def classify(
     given = read_all(text, vectors)
     with connected(server) as client:
         if session_id is None:
-            answer = client.classify(given, model=model, activations=activations, timeout=timeout)
+            answer = client.classify(given, model=model, **asked)
         else:
             session = client.open_session(session_id)
-            answer = session.classify(given, activations=activations, timeout=timeout)
+            answer = session.classify(given, **asked)
             model = session.info().model
         names = client.model(model).output.names if answer.probabilities else ()
     click.echo(to_json(answer, names) if is_json else to_table(answer, names))

@@ -36,6 +36,8 @@ DEFAULT_TOKENS = 400
 @click.option("--tile", type=to_size, metavar="WIDTHxHEIGHT", help="What part each vector is. Default: whole rows.")
 @options.model
 @options.session
+@options.activations
+@options.priority
 @options.timeout
 @click.option("--echo/--no-echo", default=None, help="Show the prompt first. Default: only on a terminal.")
 @options.server
@@ -46,6 +48,7 @@ def generate(
     picture: tuple[int, int] | None,
     tile: tuple[int, int] | None,
     session_id: str | None,
+    activations: tuple[str, tuple[int, ...]] | None,
     echo: bool | None,
     server: Place,
     **chosen: Any,
@@ -53,16 +56,20 @@ def generate(
     """Stream what follows PROMPT, or what the model makes of a condition.
 
     Without PROMPT, or with -, the prompt is read from standard input, less one newline at its end; with --condition
-    there is none unless it is given. Vectors are written as JSON lines, or shown with --picture.
+    there is none unless it is given. Vectors are written as JSON lines, or shown with --picture. With --activations
+    every character or vector has a line, with the state that it came from.
     """
+    if picture and activations:
+        raise click.UsageError("--picture has no place for --activations")
     text = "" if prompt is None and condition is not None else prompt
     text = read_text() if text is None or text == "-" else text
     canvas = None if picture is None else Picture(picture, tile)
     terminal = Terminal()
+    chosen["activations"] = activations
     chosen["max_tokens"] = DEFAULT_TOKENS if max_tokens is None and condition is None else max_tokens
     chosen["condition"] = None if condition is None else to_condition(condition)
     with streaming(server, terminal) as client, open_stream(client, session_id, text, chosen) as stream:
-        if text and (terminal.is_interactive if echo is None else echo):
+        if text and (terminal.is_interactive and not activations if echo is None else echo):
             terminal.echo(text)
         write(stream, terminal, canvas)
     terminal.summarize(stream.finish)

@@ -63,7 +63,7 @@ server = placed(
         envvar=TARGET_VARIABLE,
         show_default=True,
         show_envvar=True,
-        help="Address of the server.",
+        help="Address of the server; of several, with commas between them.",
     )
 )
 model = click.option("--model", metavar="NAME", help="Bundle to use; needed when several are served.")
@@ -93,6 +93,12 @@ def to_watched(text: str) -> tuple[str, tuple[int, ...]]:
 
 activations = click.option(
     "--activations", type=to_watched, metavar="STATE[:UNITS]", help="Show units of a state too, for instance h1:3,17."
+)
+
+priority = click.option(
+    "--priority",
+    type=click.Choice(["interactive", "batch"]),
+    help="How soon it is served where rows are scarce; batch lets other calls go first. Default: interactive.",
 )
 
 _SAMPLING = (

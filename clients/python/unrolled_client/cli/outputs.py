@@ -32,7 +32,18 @@ def to_json(given: Input, position: int | None, output: Output) -> str:
 
 def to_row(given: Input, place: int, output: Output) -> str:
     """Write an input, a vector by its place, and its answer as a line of a table."""
-    shown = (given if given.isprintable() else repr(given)[1:-1]) if isinstance(given, str) else f"#{place}"
+    shown = printable(given) if isinstance(given, str) else f"#{place}"
     answer = f"{output.label:<19} {output.probability:.3f}" if output.label else to_line(output.values)
     watched = f"  {to_line(output.activations)}" if output.activations else ""
     return f"{shown:<8}{answer}{watched}"
+
+
+def to_watched(written: Input, activations: Sequence[float]) -> str:
+    """Write a token, or a vector, and the state that it came from as a line of a table."""
+    shown = f"{printable(written):<8}" if isinstance(written, str) else f"{to_line(written)}  "
+    return f"{shown}{to_line(activations)}"
+
+
+def printable(text: str) -> str:
+    """Return a text as it is, or as it is escaped where it would not show."""
+    return text if text.isprintable() else repr(text)[1:-1]

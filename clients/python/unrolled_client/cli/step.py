@@ -25,6 +25,7 @@ from unrolled_client.session import Session
 @options.session
 @options.activations
 @options.as_json
+@options.priority
 @options.timeout
 @options.server
 def step(
@@ -32,10 +33,9 @@ def step(
     vectors: TextIO | None,
     model: str | None,
     session_id: str | None,
-    activations: tuple[str, tuple[int, ...]] | None,
     is_json: bool,
-    timeout: float | None,
     server: Place,
+    **asked: Any,
 ) -> None:
     """Answer every character of TEXT, or every vector, with one output.
 
@@ -46,7 +46,6 @@ def step(
     with streaming(server, terminal) as client:
         if terminal.is_interactive and not is_json:
             click.secho(HEADER, dim=True)
-        asked = {"activations": activations, "timeout": timeout}
         for place, (given, output, position) in zip(
             count(1), answers(client, model, session_id, read_lines(text, vectors), asked), strict=False
         ):

@@ -20,6 +20,7 @@ from unrolled_client.cli.written import write
 )
 @options.sampling
 @options.model
+@options.priority
 @options.timeout
 @options.server
 def transduce(text: str | None, vectors: TextIO | None, server: Place, **chosen: Any) -> None:

@@ -1,10 +1,14 @@
-"""Writes what a model writes to standard output while it arrives: text, vectors as lines, or a picture of them."""
+"""Writes what a model writes to standard output while it arrives: text, vectors as lines, or a picture of them.
+
+Where a state is watched, each token or vector has a line, with what it came from.
+"""
 
 import sys
 
 import click
 
 from unrolled_client.cli.numbers import to_line
+from unrolled_client.cli.outputs import Input, to_watched
 from unrolled_client.cli.picture import Picture
 from unrolled_client.cli.terminal import Terminal
 from unrolled_client.stream import Stream
@@ -21,6 +25,12 @@ def write(stream: Stream, terminal: Terminal, picture: Picture | None = None) ->
     """
     drawn = 0
     for chunk in stream.chunks():
+        if chunk.activations:
+            items: list[Input] = [*chunk.text, *chunk.vectors]
+            for written, activations in zip(items, chunk.activations, strict=True):
+                terminal.note(1, "character" if chunk.text else "vector")
+                click.echo(to_watched(written, activations))
+            continue
         terminal.write([chunk.text] if chunk.text else ())
         for vector in chunk.vectors:
             terminal.note(1, "vector")

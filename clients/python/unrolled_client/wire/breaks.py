@@ -11,6 +11,7 @@ from unrolled_client.errors import (
     FailedPrecondition,
     IncompleteStream,
     InvalidArgument,
+    ModelMismatch,
     OutOfRange,
     PositionMismatch,
     QueueFull,
@@ -24,9 +25,9 @@ from unrolled_client.values import Chunk
 from unrolled_client.wire.echo import Echo
 
 BREAKS = (Unavailable, SessionMoved, IncompleteStream)
-# While a stream is being resumed its own remains may still run on the session and move it, and all who lost the same
-# server come to the others at once.
-OBSTACLES = (*BREAKS, SessionBusy, PositionMismatch, QueueFull, SlotsExhausted)
+# While a stream is being resumed its own remains may still run on the session and move it, all who lost the same
+# server come to the others at once, and not all of those may serve the bundle that began it.
+OBSTACLES = (*BREAKS, SessionBusy, PositionMismatch, ModelMismatch, QueueFull, SlotsExhausted)
 # Refused because of how the continuation is asked for, of which the caller knows nothing.
 IMPOSSIBLE = (InvalidArgument, FailedPrecondition, OutOfRange)
 

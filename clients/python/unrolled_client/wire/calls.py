@@ -1,11 +1,12 @@
 """What a call is: which method, which request, how to read the reply, what a repetition of it does."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 from unrolled.v1 import generation_pb2, sequence_pb2
 from unrolled_client.errors import UnrolledError
+from unrolled_client.values import SessionInfo
 from unrolled_client.wire.feed import Feed
 
 Reply = TypeVar("Reply")
@@ -13,6 +14,11 @@ Reply = TypeVar("Reply")
 
 def never_done(error: UnrolledError) -> None:
     """Say that no error of a repeated call means that an earlier attempt did its work."""
+
+
+def no_sessions(_result: Any) -> tuple[SessionInfo, ...]:
+    """Say that a result describes no sessions."""
+    return ()
 
 
 @dataclass(frozen=True)
@@ -30,6 +36,8 @@ class UnaryCall(Generic[Reply]):
         is_repeatable: making the call twice does no more than making it once.
         recover: for an error of a repetition that says that an earlier attempt did the work, the call that reads
             the result; None for other errors.
+        sessions: finds the sessions that a result describes.
+        server: which of the client's servers is asked; None for the one that the session belongs to, or any.
     """
 
     service: str
@@ -41,11 +49,18 @@ class UnaryCall(Generic[Reply]):
     timeout: float | None = None
     is_repeatable: bool = False
     recover: "Callable[[UnrolledError], UnaryCall[Reply] | None]" = never_done
+    sessions: Callable[[Reply], Iterable[SessionInfo]] = no_sessions
+    server: int | None = None
 
     @property
     def feed(self) -> Feed | None:
         """Return the feed of a call that sends several messages; None for one that sends one."""
         return self.request if isinstance(self.request, Feed) else None
+
+    @property
+    def key(self) -> str | None:
+        """Return what a repetition of the call is known by, so that it meets the server that had it; None: nothing."""
+        return self.session_id or getattr(self.request, "idempotency_key", None) or None
 
 
 @dataclass(frozen=True)
@@ -71,6 +86,11 @@ class WritingCall:
     def session_id(self) -> str | None:
         """Return the session that the call acts on; None for a throw-away stream."""
         return None if self._generation is None else self._generation.session_id or None
+
+    @property
+    def key(self) -> str | None:
+        """Return what decides on its server: the session."""
+        return self.session_id
 
     @property
     def expected_position(self) -> int | None:
@@ -122,6 +142,11 @@ class StepCall:
     feed: Feed
     session_id: str | None = None
     timeout: float | None = None
+
+    @property
+    def key(self) -> str | None:
+        """Return what decides on its server: the session."""
+        return self.session_id
 
     @property
     def is_repeatable(self) -> bool:

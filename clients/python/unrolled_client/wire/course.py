@@ -3,6 +3,7 @@
 Owns what is sent next and what a message or an error means; it neither waits nor calls.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -60,6 +61,7 @@ class Course:
         self._was_misplaced = False
         self._lead: int | None = None
         self._echo = Echo()
+        self._origin: generation_pb2.Origin | None = None
 
     @classmethod
     def under(
@@ -68,6 +70,7 @@ class Course:
         call: WritingCall,
         whereabouts: Whereabouts | None,
         ask_timeout_s: float,
+        can_move: Callable[[UnrolledError], bool] = lambda _: False,
     ) -> "Course":
         """Plan a generation that is resumed by a policy, unless the call forbids it; None: a break is final."""
         if policy is None or not call.is_resumable:
@@ -75,7 +78,7 @@ class Course:
         if call.session_id is None:
             # Drawn here, since a call that breaks tells no seed.
             call = call.with_seed(draw_seed())
-        patience = Patience(policy, call.timeout)
+        patience = Patience(policy, call.timeout, can_move=can_move)
         return cls(call, patience, whereabouts=whereabouts, ask_timeout_s=ask_timeout_s)
 
     @property
@@ -120,6 +123,8 @@ class Course:
             if self._is_echo_of(None):
                 self.transcript.complete(self._whole(replies.finish(message.finish)))
             return None
+        if message.chunk.HasField("origin"):
+            self._origin = message.chunk.origin
         heard = replies.chunk(message.chunk)
         if not self._is_echo_of(heard):
             return None
@@ -159,8 +164,8 @@ class Course:
     def _broken(self) -> Broken | Interrupted:
         request, text, vectors = self._call.request, self.transcript.text, self.transcript.vectors
         if isinstance(request, sequence_pb2.TransduceRequest):
-            return Interrupted(request, Echo(text, vectors))
-        return Broken(request, self._start or 0, text, vectors, self._lead or 0)
+            return Interrupted(request, Echo(text, vectors), self._origin)
+        return Broken(request, self._start or 0, text, vectors, self._lead or 0, self._origin)
 
     def _continue_from(self, position: int) -> WritingCall:
         broken = self._broken()

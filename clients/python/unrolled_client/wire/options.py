@@ -1,13 +1,24 @@
-"""The optional keywords of the methods that stream what a model writes; None is the same as not given."""
+"""The optional keywords of the methods that ask a model, said once for all clients; None is the same as not given."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypedDict
 
 from unrolled_client.answers import Condition, Numbers, Watched
-from unrolled_client.values import Sampling
+from unrolled_client.values import Priority, Sampling
 
 
-class WritingOptions(TypedDict, total=False):
+class CallOptions(TypedDict, total=False):
+    """What all of them have in common.
+
+    priority: "batch" lets other calls of the tenant go first where rows are scarce; otherwise "interactive".
+    timeout: seconds that the whole call may take, with all its resuming; unlimited otherwise.
+    """
+
+    priority: Priority | None
+    timeout: float | None
+
+
+class WritingOptions(CallOptions, total=False):
     """What generating and transducing have in common.
 
     model: name of the bundle; may be left out while one is served, or on a session.
@@ -19,7 +30,6 @@ class WritingOptions(TypedDict, total=False):
     logprobs: how many of the most probable tokens to describe beside each chosen one, at most 20.
     max_chunk_tokens: most tokens that a piece carries; 1 gives each character by itself, at the price of throughput.
     resume: False makes a break of the stream final; otherwise the client's policy holds.
-    timeout: seconds that the whole stream may take with all its resuming; unlimited otherwise.
     """
 
     model: str | None
@@ -37,7 +47,6 @@ class WritingOptions(TypedDict, total=False):
     logprobs: int | None
     max_chunk_tokens: int | None
     resume: bool | None
-    timeout: float | None
 
 
 class GenerateOptions(WritingOptions, total=False):
@@ -59,3 +68,47 @@ class GenerateOptions(WritingOptions, total=False):
     expected_position: int | None
     resumed_tokens: int | None
     preempt: bool | None
+
+
+class WatchingOptions(CallOptions, total=False):
+    """What reading and scoring have in common.
+
+    activations: what to report of the state after each input, or after the last one where there is one answer:
+        `Activations`, a state's name, or a pair of a name and units; otherwise nothing.
+    """
+
+    activations: Watched | None
+
+
+class ReadingOptions(WatchingOptions, total=False):
+    """The optional keywords of stepping and classifying from a fresh state on.
+
+    model: name of the bundle; may be left out while one is served.
+    """
+
+    model: str | None
+
+
+class SessionReadingOptions(WatchingOptions, total=False):
+    """The optional keywords of stepping and classifying on a session.
+
+    expected_position: position that the session must have for the call to act.
+    preempt: stop a call that runs on the session, in place of being refused.
+    """
+
+    expected_position: int | None
+    preempt: bool | None
+
+
+class ScoreOptions(ReadingOptions, total=False):
+    """The optional keywords of scoring.
+
+    logprobs: how many of the most probable tokens to describe beside each one, at most 20; needs per_token.
+    per_token: describe every token; the text may then have at most 8,192. Activations, those of the state that each
+        token is predicted from, need it too.
+    condition: what sets the state at position 0: a name or numbers; needed where the bundle has a condition.
+    """
+
+    logprobs: int | None
+    per_token: bool | None
+    condition: Condition | None

@@ -19,6 +19,7 @@ class Patience:
         policy: ResumePolicy,
         timeout_s: float | None = None,
         *,
+        can_move: Callable[[UnrolledError], bool] = lambda _: False,
         clock: Callable[[], float] = time.monotonic,
         draw: Callable[[], float] = random.random,
     ) -> None:
@@ -27,10 +28,12 @@ class Patience:
         Args:
             policy: the bounds.
             timeout_s: seconds for the call with all its repetitions; None: no limit.
+            can_move: tells whether the next attempt after an error meets another server, which need not be waited for.
             clock: tells the time in seconds.
             draw: draws a number from 0 to 1.
         """
         self._policy = policy
+        self._can_move = can_move
         self._clock = clock
         self._draw = draw
         self._deadline_s = inf if timeout_s is None else clock() + timeout_s
@@ -62,7 +65,8 @@ class Patience:
         self._since_s = now_s if self._since_s is None else self._since_s
         self._has_met_server |= not isinstance(error, Unreachable)
         limit_s = self._policy.timeout_s if self._has_met_server else self._policy.connect_timeout_s
-        pause_s = self._backoff_s() if error.retry_after_s is None else error.retry_after_s
+        pause_s = 0.0 if self._can_move(error) else error.retry_after_s
+        pause_s = self._backoff_s() if pause_s is None else pause_s
         self._failures += 1
         is_too_late = now_s + pause_s >= min(self._since_s + limit_s, self._deadline_s)
         return None if is_too_late or self._failures > self._policy.max_attempts else pause_s

@@ -101,6 +101,7 @@ def session_info(message: session_pb2.Session) -> SessionInfo:
         expire_time=message.expire_time.ToDatetime(tzinfo=UTC),
         rewindable_from=message.rewindable_from,
         tier=name_of(session_pb2.SessionTier, message.tier),
+        is_stored=message.stored,
     )
 
 

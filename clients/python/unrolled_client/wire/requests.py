@@ -10,7 +10,7 @@ from typing import Any
 from unrolled.v1 import generation_pb2, model_pb2
 from unrolled_client.answers import Condition, Numbers, Watched
 from unrolled_client.models import ModelInfo
-from unrolled_client.values import Sampling, Score
+from unrolled_client.values import Priority, Sampling, Score
 from unrolled_client.wire import manifests, replies, vectors
 from unrolled_client.wire.calls import UnaryCall, WritingCall
 
@@ -27,6 +27,7 @@ def generate(
     logprobs: int | None = None,
     max_chunk_tokens: int | None = None,
     resume: bool | None = None,
+    priority: Priority | None = None,
     timeout: float | None = None,
     condition: Condition | None = None,
     prompt_vectors: Iterable[Numbers] | None = None,
@@ -40,7 +41,7 @@ def generate(
 
     Raises:
         TypeError: a keyword is unknown or a value has the wrong type.
-        ValueError: a number does not fit its wire type, or a text is not valid Unicode.
+        ValueError: a number does not fit its wire type, a text is not valid Unicode, or there is no such priority.
     """
     request = generation_pb2.GenerateRequest(
         model=model,
@@ -58,8 +59,14 @@ def generate(
         condition=vectors.conditioning(condition),
         prompt_vectors=vectors.vectors(prompt_vectors),
         activations=vectors.activations(activations),
+        priority=to_priority(priority),
     )
     return WritingCall(request, timeout, is_resumable=resume is not False)
+
+
+def to_priority(name: Priority | None) -> str | None:
+    """Return the name on the wire, which the message that it is put into checks; None leaves it to the server."""
+    return None if name is None else f"PRIORITY_{name.upper()}"
 
 
 def to_sampling(sampling: Sampling | None, choices: Mapping[str, Any]) -> generation_pb2.Sampling | None:
@@ -79,19 +86,21 @@ def score(
     *,
     model: str | None = None,
     logprobs: int | None = None,
-    per_token: bool = False,
+    per_token: bool | None = None,
     activations: Watched | None = None,
     condition: Condition | None = None,
+    priority: Priority | None = None,
     timeout: float | None = None,
 ) -> UnaryCall[Score]:
-    """Build a Score call; the arguments are those of `Client.score`."""
+    """Build a Score call; the keywords are described in ScoreOptions."""
     request = generation_pb2.ScoreRequest(
         model=model,
         text=text,
         logprobs=logprobs,
-        per_token=per_token,
+        per_token=bool(per_token),
         activations=vectors.activations(activations),
         condition=vectors.conditioning(condition),
+        priority=to_priority(priority),
     )
     return UnaryCall(
         "generation", "Score", request, replies.score, has_own_timeout=True, timeout=timeout, is_repeatable=True

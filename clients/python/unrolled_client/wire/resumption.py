@@ -27,6 +27,7 @@ class Broken:
         lead: how many tokens or vectors the server fed by itself at position 0: 1 or 0.
         text: what has arrived, where tokens are generated.
         vectors: what has arrived, where vectors are generated.
+        origin: what that came from, which alone may continue it; None: nothing has arrived, or nobody said.
     """
 
     request: generation_pb2.GenerateRequest
@@ -34,6 +35,7 @@ class Broken:
     text: str = ""
     vectors: tuple[Vector, ...] = ()
     lead: int = 0
+    origin: generation_pb2.Origin | None = None
 
     @property
     def count(self) -> int:
@@ -93,6 +95,8 @@ class Broken:
         if skipped:
             request.resumed_tokens = min(request.resumed_tokens, len(request.prompt))
             request.ClearField("condition")
+        if self.origin is not None:
+            request.origin.CopyFrom(self.origin)
         if request.session_id:
             request.expected_position = position
             # Once something came, whoever runs on the session may have taken it over since.
@@ -113,10 +117,12 @@ class Interrupted:
     Attributes:
         request: what was asked.
         echo: what has arrived.
+        origin: what that came from; None: nothing has arrived, or nobody said.
     """
 
     request: sequence_pb2.TransduceRequest
     echo: Echo
+    origin: generation_pb2.Origin | None = None
 
     def adds_up(self, _position: int | None) -> bool:
         """Say that it does: nothing here depends on how the server counts."""
@@ -124,4 +130,8 @@ class Interrupted:
 
     def continuation(self, _position: int) -> sequence_pb2.TransduceRequest:
         """Return the request that writes it again."""
-        return self.request
+        request = sequence_pb2.TransduceRequest()
+        request.CopyFrom(self.request)
+        if self.origin is not None:
+            request.origin.CopyFrom(self.origin)
+        return request

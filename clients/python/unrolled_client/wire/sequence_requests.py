@@ -8,12 +8,12 @@ from typing import Any
 
 from unrolled.v1 import sequence_pb2
 from unrolled_client.answers import Classification, Item, Watched
-from unrolled_client.values import Sampling
+from unrolled_client.values import Priority, Sampling
 from unrolled_client.wire import replies, vectors
 from unrolled_client.wire.calls import StepCall, UnaryCall, WritingCall
 from unrolled_client.wire.feed import AsyncGiven, Feed
 from unrolled_client.wire.inputs import cut
-from unrolled_client.wire.requests import to_sampling
+from unrolled_client.wire.requests import to_priority, to_sampling
 
 
 def step(
@@ -21,13 +21,14 @@ def step(
     *,
     model: str | None = None,
     activations: Watched | None = None,
+    priority: Priority | None = None,
     timeout: float | None = None,
     session_id: str | None = None,
     expected_position: int | None = None,
-    preempt: bool = False,
+    preempt: bool | None = None,
 ) -> StepCall:
-    """Build a Step call; the arguments are those of `Client.step` and `Session.step`."""
-    opening = _opening(model, session_id, expected_position, preempt, activations)
+    """Build a Step call; the keywords are described in ReadingOptions and SessionReadingOptions."""
+    opening = _opening(model, session_id, expected_position, preempt, activations, priority)
     return StepCall(Feed(sequence_pb2.StepRequest, opening, inputs), session_id, timeout)
 
 
@@ -36,16 +37,17 @@ def classify(
     *,
     model: str | None = None,
     activations: Watched | None = None,
+    priority: Priority | None = None,
     timeout: float | None = None,
     session_id: str | None = None,
     expected_position: int | None = None,
-    preempt: bool = False,
+    preempt: bool | None = None,
 ) -> UnaryCall[Classification]:
-    """Build a Classify call; the arguments are those of `Client.classify` and `Session.classify`.
+    """Build a Classify call; the keywords are described in ReadingOptions and SessionReadingOptions.
 
     On a session it is not repeatable: a call whose answer was lost has moved the session on.
     """
-    opening = _opening(model, session_id, expected_position, preempt, activations)
+    opening = _opening(model, session_id, expected_position, preempt, activations, priority)
     feed = Feed(sequence_pb2.ClassifyRequest, opening, inputs)
     return UnaryCall(
         "sequences",
@@ -70,6 +72,7 @@ def transduce(
     logprobs: int | None = None,
     max_chunk_tokens: int | None = None,
     resume: bool | None = None,
+    priority: Priority | None = None,
     timeout: float | None = None,
     **choices: Any,
 ) -> WritingCall:
@@ -77,7 +80,7 @@ def transduce(
 
     Raises:
         TypeError: a keyword is unknown or a value has the wrong type.
-        ValueError: a number does not fit its wire type, or a text is not valid Unicode.
+        ValueError: a number does not fit its wire type, a text is not valid Unicode, or there is no such priority.
     """
     whole = sequence_pb2.Inputs()
     for part in cut(source):
@@ -92,6 +95,7 @@ def transduce(
         seed=seed,
         logprobs=logprobs,
         max_chunk_tokens=max_chunk_tokens,
+        priority=to_priority(priority),
     )
     return WritingCall(request, timeout, is_resumable=resume is not False)
 
@@ -100,13 +104,15 @@ def _opening(
     model: str | None,
     session_id: str | None,
     expected_position: int | None,
-    preempt: bool,
+    preempt: bool | None,
     activations: Watched | None,
+    priority: Priority | None,
 ) -> sequence_pb2.Opening:
     return sequence_pb2.Opening(
         model=model,
         session_id=session_id,
         expected_position=expected_position,
-        preempt=preempt,
+        preempt=bool(preempt),
         activations=vectors.activations(activations),
+        priority=to_priority(priority),
     )

@@ -22,19 +22,33 @@ def create_session(
     request = session_pb2.CreateSessionRequest(
         model=model, seed=seed, ttl=_duration(ttl_s), idempotency_key=idempotency_key
     )
-    return UnaryCall("sessions", "CreateSession", request, _session, is_repeatable=bool(idempotency_key))
+    is_repeatable = bool(idempotency_key)
+    return UnaryCall("sessions", "CreateSession", request, _session, is_repeatable=is_repeatable, sessions=_alone)
 
 
 def get_session(session_id: str) -> UnaryCall[SessionInfo]:
     """Build a GetSession call."""
     request = session_pb2.GetSessionRequest(session_id=session_id)
-    return UnaryCall("sessions", "GetSession", request, _session, session_id, is_repeatable=True)
+    return UnaryCall("sessions", "GetSession", request, _session, session_id, is_repeatable=True, sessions=_alone)
 
 
-def list_sessions(page_size: int | None = None, page_token: str = "") -> UnaryCall[replies.SessionPage]:  # nosec B107
-    """Build a ListSessions call for one page; page_token is empty for the first."""
+def list_sessions(
+    page_size: int | None = None,
+    page_token: str = "",  # nosec B107
+    *,
+    server: int | None = None,
+) -> UnaryCall[replies.SessionPage]:
+    """Build a ListSessions call for one page of one server; page_token is empty for the first."""
     request = session_pb2.ListSessionsRequest(page_size=page_size, page_token=page_token)
-    return UnaryCall("sessions", "ListSessions", request, replies.session_page, is_repeatable=True)
+    return UnaryCall(
+        "sessions",
+        "ListSessions",
+        request,
+        replies.session_page,
+        is_repeatable=True,
+        sessions=lambda page: page.sessions,
+        server=server,
+    )
 
 
 def delete_session(session_id: str, *, expected_position: int | None = None, preempt: bool = False) -> UnaryCall[None]:
@@ -61,7 +75,15 @@ def fork_session(
         expected_position=expected_position,
         idempotency_key=idempotency_key,
     )
-    return UnaryCall("sessions", "ForkSession", request, replies.forks, session_id, is_repeatable=bool(idempotency_key))
+    return UnaryCall(
+        "sessions",
+        "ForkSession",
+        request,
+        replies.forks,
+        session_id,
+        is_repeatable=bool(idempotency_key),
+        sessions=lambda forks: forks,
+    )
 
 
 def rewind_session(
@@ -84,6 +106,7 @@ def rewind_session(
         session_id,
         is_repeatable=expected_position is not None,
         recover=describe_rewound,
+        sessions=_alone,
     )
 
 
@@ -109,11 +132,16 @@ def import_snapshot(
         idempotency_key=idempotency_key,
         accept_other_numerics=accept_other_numerics,
     )
-    return UnaryCall("sessions", "ImportSnapshot", request, _session, is_repeatable=bool(idempotency_key))
+    is_repeatable = bool(idempotency_key)
+    return UnaryCall("sessions", "ImportSnapshot", request, _session, is_repeatable=is_repeatable, sessions=_alone)
 
 
 def _session(reply: Any) -> SessionInfo:
     return replies.session_info(reply.session)
+
+
+def _alone(info: SessionInfo) -> tuple[SessionInfo, ...]:
+    return (info,)
 
 
 def _duration(seconds: float | None) -> duration_pb2.Duration | None:
