@@ -4,7 +4,7 @@ The life of one token, package by package; each module imports only from those a
 
 1. ``address``, ``settings``, ``configuration``, ``errors``
        what may be set, and by whom; how a refusal is said
-2. ``tenants``: ``allowance``, ``budget``, ``terms``, ``quotas``
+2. ``tenants``: ``allowance``, ``budget``, ``terms``, ``occupancy``, ``quotas``
        how much a caller may have, and on whose account a call runs
 3. ``snapshots``: ``keys``, ``envelope``, ``snapshot``, ``numerics``
        a session as signed bytes, and whose arithmetic continues it

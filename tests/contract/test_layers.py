@@ -19,7 +19,7 @@ PROGRAMS = {
 # A module imports only from those above it; from `bridge` on, it is asyncio.
 PACKAGES = (
     ("", "address settings configuration errors"),
-    ("tenants", "allowance budget terms quotas"),
+    ("tenants", "allowance budget terms occupancy quotas"),
     ("snapshots", "keys envelope snapshot numerics"),
     (
         "graphs",
