@@ -4,7 +4,7 @@ Everything up to here runs on one thread, in a plain loop: no asyncio, no gRPC, 
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 
@@ -114,6 +114,11 @@ class Engine:
     def streams(self) -> int:
         """Calls that were submitted and not closed."""
         return sum(lane.streams for lane in self.every_lane.values())
+
+    @property
+    def turns(self) -> Sequence[Lane]:
+        """Everything that takes turns: the lanes of cells, and of encoders. Any thread may look."""
+        return tuple(self._turns)
 
     def add(self, made: "Lanes") -> None:
         """Serve one more bundle. The one that had its name is kept for the sessions and streams that it has."""

@@ -39,6 +39,16 @@ _SECONDS = (
 )
 _COUNTS = tuple(2.0**power for power in range(11))
 
+_Lanes = Callable[[Engine], Iterable[Lane]]
+
+
+def _cells(engine: Engine) -> Iterable[Lane]:
+    return engine.every_lane.values()
+
+
+def _turns(engine: Engine) -> Iterable[Lane]:
+    return engine.turns
+
 
 class Metrics:
     """The metrics of one server, in a registry of their own.
@@ -173,13 +183,18 @@ class Metrics:
         """
         self._bundle_failures[reason].inc()
 
+    def count_passed_over(self, bundle: Bundle) -> None:
+        """Take in the forms of a loaded bundle that this machine does not repeat."""
+        for _ in bundle.passed_over:
+            self.count_bundle_failure("golden")
+
     def observe_event_loop_lag(self, lag_s: float) -> None:
         """Take in how late the event loop was."""
         self._event_loop_lag.observe(lag_s)
 
     def _add_gauges(self) -> None:
-        self._gauge("streams_active", "Streams that run or wait for their readers", _active)
-        self._gauge("streams_waiting", "Streams that wait for a row", lambda lane: lane.scheduler.waiting)
+        self._gauge("streams_active", "Streams that run or wait for their readers", _active, _turns)
+        self._gauge("streams_waiting", "Streams that wait for a row", lambda lane: lane.scheduler.waiting, _turns)
         self._gauge("slots", "Slots of state memory", lambda lane: lane.residency.arena.capacity)
         self._gauge("slots_in_use", "Slots of state memory in use", lambda lane: lane.residency.arena.slots_in_use)
         self._gauge("state_bytes", "Bytes of state memory in use", _state_bytes)
@@ -202,13 +217,13 @@ class Metrics:
         name = f"unrolled_{name}_seconds"
         return Histogram(name, documentation, labels, buckets=_SECONDS, registry=self.registry)
 
-    def _gauge(self, name: str, documentation: str, read: Callable[[Lane], float]) -> None:
+    def _gauge(self, name: str, documentation: str, read: Callable[[Lane], float], every: _Lanes = _cells) -> None:
         gauge = Gauge(f"unrolled_{name}", documentation, registry=self.registry)
-        gauge.set_function(lambda: self._sum(read))
+        gauge.set_function(lambda: self._sum(read, every))
 
-    def _sum(self, read: Callable[[Lane], float]) -> float:
+    def _sum(self, read: Callable[[Lane], float], every: _Lanes = _cells) -> float:
         """Return the sum over the lanes that there are now."""
-        return sum(read(lane) for engine in self._engines for lane in engine.every_lane.values())
+        return sum(read(lane) for engine in self._engines for lane in every(engine))
 
 
 def _active(lane: Lane) -> int:
