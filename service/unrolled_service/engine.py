@@ -322,11 +322,11 @@ class Engine:
             row.feed(inputs)
             self.every_lane[row.lane].scheduler.feed(row)
 
-    def end(self, row: ReadingRow) -> None:
-        """Tell a reading that no more inputs come; nothing happens if it is closed."""
+    def end(self, row: ReadingRow, *, is_refused: bool = False) -> None:
+        """Tell a reading that no more inputs come, or that they were refused; nothing happens if it is closed."""
         if row.is_closed:
             return
-        row.end()
+        row.end(is_refused=is_refused)
         lane = self.every_lane[row.lane]
         if row.is_finished and isinstance(lane, SequenceLane):
             lane.end(row)

@@ -32,7 +32,7 @@ disable_created_metrics()  # type: ignore[no-untyped-call]  # a creation time be
 SNAPSHOT_OPERATIONS = ("export", "import")
 STORE_OPERATIONS = ("create", "claim", "write", "release", "delete", "ping")
 BUNDLE_FAILURES = ("golden", "invalid")
-FINISHES = (*(reason.value for reason in FinishReason), "cancelled", "error")
+FINISHES = (*(reason.value for reason in FinishReason), "cancelled")
 _SECONDS = (
     *(50e-6, 100e-6, 200e-6, 500e-6, 1e-3, 2e-3, 5e-3, 10e-3, 20e-3, 50e-3),
     *(0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0),
