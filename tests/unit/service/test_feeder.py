@@ -108,6 +108,7 @@ def test_what_cannot_be_read_ends_the_reading_and_is_passed_on(error: Exception)
             await settle()
         assert desk.fed == [2]
         assert desk.is_ended
+        assert desk.is_refused
         assert feeder.error is error
 
     asyncio.run(check())
