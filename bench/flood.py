@@ -22,6 +22,7 @@ from bench.wire import GENERATE, read_response, write_request
 
 _NAP_S = 0.0005
 _TURN_S = 0.01
+_CONNECTIONS = 8  # a server takes only so many calls from one
 _FAULTS_TOLD = 5
 
 
@@ -139,18 +140,17 @@ def run(plan: Plan) -> Report:
     Raises:
         ProtocolError: the connection broke.
     """
-    connection, log, chance = (
-        Connection(plan.target, {"authorization": f"Bearer {plan.token}"} if plan.token else {}),
-        Log(),
-        random.Random(1),
-    )
+    metadata = {"authorization": f"Bearer {plan.token}"} if plan.token else {}
+    connections = [Connection(plan.target, metadata) for _ in range(_CONNECTIONS)]
+    log, chance = Log(), random.Random(1)
     running, serial = [0], 0
     started = time.perf_counter()
     opens, closes = started + plan.warm_up_s, started + plan.warm_up_s + plan.seconds
     due, cpu_s = started, 0.0
     process = psutil.Process()
     with selectors.DefaultSelector() as selector:
-        selector.register(connection, selectors.EVENT_READ)
+        for connection in connections:
+            selector.register(connection, selectors.EVENT_READ)
         while (now := time.perf_counter()) < closes:
             if not log.is_open and now >= opens:
                 log.is_open, cpu_s = True, sum(process.cpu_times()[:2])
@@ -158,15 +158,20 @@ def run(plan: Plan) -> Report:
                 start = serial % len(TEXT)
                 request = write_request((TEXT * 2)[start : start + PROMPT_LENGTH], plan.length, serial)
                 sent = time.perf_counter()
-                connection.call(GENERATE, request, Call(log, sent if plan.streams else due, sent, plan.length, running))
+                call = Call(log, sent if plan.streams else due, sent, plan.length, running)
+                connections[serial % _CONNECTIONS].call(GENERATE, request, call)
                 serial += 1
                 log.offered += log.is_open
                 due += chance.expovariate(plan.rate) if plan.rate else 0.0
-            connection.flush()
-            if selector.select(_TURN_S if plan.streams else max(0.0, min(_TURN_S, due - time.perf_counter()))):
+            for connection in connections:
+                connection.flush()
+            turn_s = _TURN_S if plan.streams else max(0.0, min(_TURN_S, due - time.perf_counter()))
+            if selector.select(turn_s):
                 time.sleep(_NAP_S)
-                connection.receive()
-    connection.close()
+                for key, _ in selector.select(0):
+                    key.fileobj.receive()  # type: ignore[union-attr]  # a connection
+    for connection in connections:
+        connection.close()
     return Report(
         offered_per_s=log.offered / plan.seconds,
         goodput=log.characters / plan.seconds,

@@ -2,9 +2,9 @@
 
 The life of one token, package by package; each module imports only from those above it:
 
-1. ``address``, ``settings``, ``configuration``, ``errors``
-       what may be set, and by whom; how a refusal is said
-2. ``tenants``: ``allowance``, ``budget``, ``terms``, ``quotas``
+1. ``address``, ``settings``, ``configuration``, ``errors``, ``watched``
+       what may be set, and by whom; how a refusal is said; the files that say more, read again when they change
+2. ``tenants``: ``allowance``, ``budget``, ``terms``, ``occupancy``, ``quotas``
        how much a caller may have, and on whose account a call runs
 3. ``snapshots``: ``keys``, ``envelope``, ``snapshot``, ``numerics``
        a session as signed bytes, and whose arithmetic continues it
@@ -36,9 +36,9 @@ So far everything runs in a plain ``for`` loop. From here on it is asyncio:
        go while they run
 11. ``storage``: ``gate``, ``store``, ``scripts``, ``redis_store``, ``custody``, ``keeper``, ``idempotency``
        who has a session, also when a server is gone; keeping it while it streams; calls made twice
-12. ``callers``: ``identity``, ``scopes``, ``watched``, ``tokens``, ``claims``, ``authentication``, ``certificates``,
+12. ``callers``: ``identity``, ``scopes``, ``tokens``, ``claims``, ``authentication``, ``certificates``,
     ``issuing``
-       who may call what; the files that say so, read again when they change
+       who may call what, and the files that say so
 13. ``rpc``: ``fields``, ``convert``, ``convert_sequences``, ``chunks``, ``status``, ``caller``, ``guard``, and the
     services
        protobuf to values; errors to google.rpc.Status; who calls, and what nobody gets past

@@ -4,7 +4,7 @@ Everything up to here runs on one thread, in a plain loop: no asyncio, no gRPC, 
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 
@@ -40,6 +40,7 @@ from unrolled_service.rows.stream import Stream
 from unrolled_service.sessions.session import Session, make_seed
 from unrolled_service.settings import Settings
 from unrolled_service.snapshots.snapshot import Content
+from unrolled_service.tenants.occupancy import Occupancy
 from unrolled_service.tenants.terms import NOBODY, Terms
 
 _RETRY_AFTER_S = 1.0
@@ -113,6 +114,11 @@ class Engine:
     def streams(self) -> int:
         """Calls that were submitted and not closed."""
         return sum(lane.streams for lane in self.every_lane.values())
+
+    @property
+    def turns(self) -> Sequence[Lane]:
+        """Everything that takes turns: the lanes of cells, and of encoders. Any thread may look."""
+        return tuple(self._turns)
 
     def add(self, made: "Lanes") -> None:
         """Serve one more bundle. The one that had its name is kept for the sessions and streams that it has."""
@@ -277,7 +283,7 @@ class Engine:
         row.source = Source(source, sink, start, lane=lane.key, arrived=row.arrived)
         row.terms = row.source.terms = terms
         self.check_place(lane, row.steps_left + row.source.steps_left, tenant=terms.tenant)
-        lane.reserve()
+        lane.reserve(row)
         reader.admit(row.source)
         return row
 
@@ -304,6 +310,7 @@ class Engine:
         arrived = self._clock() if arrived is None else arrived
         row = ReadingRow(reading, sink, lane=lane.key, session=session, arrived=arrived)
         row.terms = terms
+        self.check_place(lane, tenant=terms.tenant)
         lane.admit(row)
         if session:
             self.registry.use(session)
@@ -315,11 +322,11 @@ class Engine:
             row.feed(inputs)
             self.every_lane[row.lane].scheduler.feed(row)
 
-    def end(self, row: ReadingRow) -> None:
-        """Tell a reading that no more inputs come; nothing happens if it is closed."""
+    def end(self, row: ReadingRow, *, is_refused: bool = False) -> None:
+        """Tell a reading that no more inputs come, or that they were refused; nothing happens if it is closed."""
         if row.is_closed:
             return
-        row.end()
+        row.end(is_refused=is_refused)
         lane = self.every_lane[row.lane]
         if row.is_finished and isinstance(lane, SequenceLane):
             lane.end(row)
@@ -338,24 +345,24 @@ class Engine:
         lane.admit(row, first)
         return row
 
-    def check_place(self, lane: Lane, steps: int = 0, *, tenant: str = "", streams: int | None = None) -> None:
+    def check_place(self, lane: Lane, steps: int = 0, *, tenant: str = "", places: Occupancy | None = None) -> None:
         """Refuse a call for which there is no place. Any thread may ask.
 
         Args:
             lane: where it is to run.
             steps: inputs that it is fed and outputs that it gives at most, as far as that is known.
             tenant: whose it is.
-            streams: how many run or wait there; None for those that the engine knows of.
+            places: the calls that run or wait there; None for those that the engine knows of.
 
         Raises:
             QueueFull, Draining
         """
         self._check_open()
         limits, scheduler = self._settings, lane.scheduler
-        streams = lane.streams if streams is None else streams
-        if streams >= limits.max_streams:
+        places = lane.places if places is None else places
+        if not places.has_room(tenant, limits.max_streams):
             raise QueueFull(f"all {limits.max_streams} places for streams are taken", retry_after_s=_RETRY_AFTER_S)
-        if streams >= limits.max_rows and not scheduler.may_wait(tenant, steps, limits.max_waiting_tokens):
+        if places.total >= limits.max_rows and not scheduler.may_wait(tenant, steps, limits.max_waiting_tokens):
             raise QueueFull(
                 f"{scheduler.waiting_steps} tokens wait; with {steps} more there would be more than"
                 f" {limits.max_waiting_tokens}",
@@ -489,7 +496,7 @@ class Engine:
     def _open(
         self, model: str, session_id: str | None, expected_position: int | None, method: str, owner: str = ""
     ) -> tuple[Lane, Session | None]:
-        """Return the lane and the session of a call for which there is a place."""
+        """Return the lane and the session of a call."""
         self._check_open()
         session = self.session(session_id, owner=owner) if session_id else None
         lane = self.registry.lane_of(session) if session and not model else self.lane(model)
@@ -498,7 +505,6 @@ class Engine:
         if session:
             _check_session(session, lane)
         check_position(session.position if session else 0, expected_position)
-        self.check_place(lane)
         return lane, session
 
     def _make_row(

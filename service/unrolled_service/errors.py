@@ -295,9 +295,13 @@ class BundleError(Exception):
     """A folder is not a bundle that this server can serve. The message names the file and the fault."""
 
 
-class KeyFileError(Exception):
+class FileError(Exception):
+    """A file beside the settings cannot be used."""
+
+
+class KeyFileError(FileError):
     """A file does not hold the keys, tokens or certificates that it should. The message names the fault."""
 
 
-class TenantFileError(Exception):
+class TenantFileError(FileError):
     """A file does not say what tenants may have. The message names the place and the fault."""

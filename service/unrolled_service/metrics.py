@@ -32,13 +32,23 @@ disable_created_metrics()  # type: ignore[no-untyped-call]  # a creation time be
 SNAPSHOT_OPERATIONS = ("export", "import")
 STORE_OPERATIONS = ("create", "claim", "write", "release", "delete", "ping")
 BUNDLE_FAILURES = ("golden", "invalid")
-FINISHES = (*(reason.value for reason in FinishReason), "cancelled", "error")
+FINISHES = (*(reason.value for reason in FinishReason), "cancelled")
 _SECONDS = (
     *(50e-6, 100e-6, 200e-6, 500e-6, 1e-3, 2e-3, 5e-3, 10e-3, 20e-3, 50e-3),
     *(0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0),
 )
 _COUNTS = tuple(2.0**power for power in range(11))
 _SHORT_HEX = 12  # enough to tell machines apart
+
+_Lanes = Callable[[Engine], Iterable[Lane]]
+
+
+def _cells(engine: Engine) -> Iterable[Lane]:
+    return engine.every_lane.values()
+
+
+def _turns(engine: Engine) -> Iterable[Lane]:
+    return engine.turns
 
 
 class Metrics:
@@ -182,13 +192,18 @@ class Metrics:
         """
         self._bundle_failures[reason].inc()
 
+    def count_passed_over(self, bundle: Bundle) -> None:
+        """Take in the forms of a loaded bundle that this machine does not repeat."""
+        for _ in bundle.passed_over:
+            self.count_bundle_failure("golden")
+
     def observe_event_loop_lag(self, lag_s: float) -> None:
         """Take in how late the event loop was."""
         self._event_loop_lag.observe(lag_s)
 
     def _add_gauges(self) -> None:
-        self._gauge("streams_active", "Streams that run or wait for their readers", _active)
-        self._gauge("streams_waiting", "Streams that wait for a row", lambda lane: lane.scheduler.waiting)
+        self._gauge("streams_active", "Streams that run or wait for their readers", _active, _turns)
+        self._gauge("streams_waiting", "Streams that wait for a row", lambda lane: lane.scheduler.waiting, _turns)
         self._gauge("slots", "Slots of state memory", lambda lane: lane.residency.arena.capacity)
         self._gauge("slots_in_use", "Slots of state memory in use", lambda lane: lane.residency.arena.slots_in_use)
         self._gauge("state_bytes", "Bytes of state memory in use", _state_bytes)
@@ -211,13 +226,13 @@ class Metrics:
         name = f"unrolled_{name}_seconds"
         return Histogram(name, documentation, labels, buckets=_SECONDS, registry=self.registry)
 
-    def _gauge(self, name: str, documentation: str, read: Callable[[Lane], float]) -> None:
+    def _gauge(self, name: str, documentation: str, read: Callable[[Lane], float], every: _Lanes = _cells) -> None:
         gauge = Gauge(f"unrolled_{name}", documentation, registry=self.registry)
-        gauge.set_function(lambda: self._sum(read))
+        gauge.set_function(lambda: self._sum(read, every))
 
-    def _sum(self, read: Callable[[Lane], float]) -> float:
+    def _sum(self, read: Callable[[Lane], float], every: _Lanes = _cells) -> float:
         """Return the sum over the lanes that there are now."""
-        return sum(read(lane) for engine in self._engines for lane in engine.every_lane.values())
+        return sum(read(lane) for engine in self._engines for lane in every(engine))
 
 
 def _active(lane: Lane) -> int:

@@ -125,6 +125,8 @@ class Server:
         _spare_collections()
         self._workers = Workers(self._bundles, self._settings, self._count_slice)
         self._metrics = Metrics([worker.engine for worker in self._workers])
+        for bundle in self._bundles:
+            self._metrics.count_passed_over(bundle)
         self._catalog = Catalog(self._workers, self._metrics)
         self._custody = self._make_custody()
         self._health = HealthServicer()

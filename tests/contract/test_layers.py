@@ -18,8 +18,8 @@ PROGRAMS = {
 }
 # A module imports only from those above it; from `bridge` on, it is asyncio.
 PACKAGES = (
-    ("", "address settings configuration errors"),
-    ("tenants", "allowance budget terms quotas"),
+    ("", "address settings configuration errors watched"),
+    ("tenants", "allowance budget terms occupancy quotas"),
     ("snapshots", "keys envelope snapshot numerics"),
     (
         "graphs",
@@ -41,7 +41,7 @@ PACKAGES = (
     ("telemetry", "calls logs traces access"),
     ("bridge", "outbox driver workers catalog"),
     ("storage", "gate store scripts redis_store custody keeper idempotency"),
-    ("callers", "identity scopes watched tokens claims authentication certificates issuing"),
+    ("callers", "identity scopes tokens claims authentication certificates issuing"),
     (
         "rpc",
         "fields convert convert_sequences chunks status caller guard preemption claim relay feeder generation sequence"

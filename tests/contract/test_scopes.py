@@ -5,9 +5,11 @@ from typing import Any
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2
+from grpc_health.v1.health_pb2_grpc import HealthServicer, add_HealthServicer_to_server
 from grpc_reflection.v1alpha import reflection_pb2
 
 from tests.support.access import find_methods, path_of
+from unrolled.v1.session_pb2_grpc import SessionServiceServicer, add_SessionServiceServicer_to_server
 from unrolled_service.callers.identity import Scope
 from unrolled_service.callers.scopes import OPEN_METHODS, OPEN_PAGES, SCOPES, scope_of
 from unrolled_service.rpc.guard import Guard
@@ -51,4 +53,18 @@ def test_a_method_that_nobody_decided_on_cannot_be_served() -> None:
     guard = Guard(Nobody(), None, None, None)  # type: ignore[arg-type]
     handler = grpc.unary_unary_rpc_method_handler(lambda *_: b"")
     with pytest.raises(LookupError, match=r"/unrolled\.v1\.GenerationService/Invented has neither"):
-        guard.add_registered_method_handlers("unrolled.v1.GenerationService", {"Invented": handler})
+        guard.add_methods("unrolled.v1.GenerationService", {"Invented": handler})
+
+
+def test_every_method_is_added_by_itself_once() -> None:
+    added: list[str] = []
+
+    class Recorder:
+        def add_registered_method_handlers(self, service: str, handlers: dict[str, Any]) -> None:
+            added.extend([f"/{service}/{name}" for name in handlers])
+
+    guard = Guard(Recorder(), None, None, None)  # type: ignore[arg-type]
+    add_SessionServiceServicer_to_server(SessionServiceServicer(), guard)  # of an older compiler
+    add_HealthServicer_to_server(HealthServicer(), guard)  # of a newer one
+    own = [path for path in OWN if path.startswith("/unrolled.v1.SessionService/")]
+    assert sorted(added) == sorted([*own, *(path for path in FOREIGN if ".Health/" in path)])

@@ -85,6 +85,15 @@ def is_refused(caller: Caller) -> bool:
     return False
 
 
+def test_a_tenant_that_has_every_place_leaves_others_their_part(alphabet: Bundle) -> None:
+    with callers("greedy", "b", bundle=alphabet, max_streams=4, max_rows=2) as (greedy, b), ExitStack() as ending:
+        crowd(greedy, 4, ending)
+        assert refusal(lambda: greedy.read(max_tokens=1)).reason == "QUEUE_FULL"
+        assert b.read(max_tokens=5) == greedy_text("hello", 5)
+        crowd(b, 2, ending)
+        assert refusal(lambda: b.read(max_tokens=1)).reason == "QUEUE_FULL"
+
+
 def test_a_tenant_has_so_many_calls_and_sessions_as_it_may(alphabet: Bundle, tmp_path: Path) -> None:
     file = tmp_path / "tenants.toml"
     file.write_text("[big]\nsessions = 4\n")

@@ -211,6 +211,16 @@ def test_a_message_that_is_too_large_ends_the_call_and_the_session_stays(calls: 
     assert calls.find(session_id).position == 4
 
 
+def test_a_sequence_that_a_refused_message_ends_counts_as_an_error(server: Server, calls: Calls) -> None:
+    def count(end: str) -> float:
+        return metric(server, f'unrolled_streams_total{{finish="{end}",model="tagger"}}')
+
+    before = [count(end) for end in ("error", "end")]
+    with pytest.raises(grpc.RpcError):
+        calls.step(Inputs(text="abc"), Inputs(text="?"), model="tagger")
+    wait_until(lambda: [count(end) for end in ("error", "end")] == [before[0] + 1, before[1]])
+
+
 def test_what_is_read_is_counted(server: Server, calls: Calls) -> None:
     def count(name: str) -> tuple[float, ...]:
         return tuple(

@@ -15,6 +15,7 @@ from tests.support.reference import Shapes
 from unrolled_service.engine import Engine
 from unrolled_service.errors import QueueFull
 from unrolled_service.graphs.sampling import Sampling
+from unrolled_service.metrics import Metrics
 from unrolled_service.models.bundle import Bundle
 from unrolled_service.rows.generation import Generation
 from unrolled_service.rows.reading import Reading
@@ -215,6 +216,23 @@ def test_an_estimate_of_the_wait_grows_with_the_line(alphabet: Bundle) -> None:
     begin(engine, "a", 10**6)  # no more than a turn each
     assert scheduler.wait_s(Terms(), 0) == pytest.approx(2.5)
     assert scheduler.wait_s(Terms("other"), 0) == 0
+
+
+def test_a_source_that_is_read_counts_as_a_stream(shapes: Shapes) -> None:
+    engine = make_engine(shapes.bundle("translator"), max_steps=1)
+    registry = Metrics([engine]).registry
+
+    def read() -> list[float | None]:
+        return [registry.get_sample_value(f"unrolled_streams_{state}") for state in ("waiting", "active")]
+
+    source = draw_inputs("translator", 30, 1)
+    generation = Generation(np.empty(0, np.int64), 12, sampling=Sampling(temperature=0.0), end="\n")
+    row = engine.submit_transduction("", source, generation, Reader())
+    assert read() == [1, 0]
+    run_slice(engine)
+    assert read() == [0, 1]
+    engine.close(row)
+    assert read() == [0, 0]
 
 
 def test_a_transduction_pays_for_what_it_reads(shapes: Shapes) -> None:

@@ -21,6 +21,7 @@ from unrolled_service.rows.slice import Slice
 _log = logging.getLogger(__name__)
 _R = TypeVar("_R")
 _RECORDS = 16  # of slices without news, to be counted together
+_TOGETHER = 16  # news that reach their outboxes in one turn of the event loop
 
 
 @dataclass(slots=True)
@@ -67,6 +68,7 @@ class Driver:
         self._obeyed: list[_Command] = []
         self._done: list[Slice] = []
         self._news: list[Delivery] = []
+        self._undelivered: deque[Delivery] = deque()
         self._is_stopping = False
         self._loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
@@ -150,8 +152,21 @@ class Driver:
         for each in done:
             self._on_slice(each)
 
-    @staticmethod
-    def deliver(news: Iterable[Delivery]) -> None:
-        """Put news into the outboxes of their streams. On the event loop only."""
-        for delivery in news:
+    def deliver(self, news: Iterable[Delivery]) -> None:
+        """Put news into the outboxes of their streams, soon and in order. On the event loop only."""
+        is_at_it = bool(self._undelivered)
+        self._undelivered += news
+        if not is_at_it:
+            self._deliver_some()
+
+    def _deliver_some(self) -> None:
+        """Put some news into outboxes, and the others when the event loop has looked at what else is due.
+
+        A call passes the loop several times until it is taken in, and must not meet the messages of a whole slice
+        each time.
+        """
+        for _ in range(min(_TOGETHER, len(self._undelivered))):
+            delivery = self._undelivered.popleft()
             cast(Outbox, delivery.sink).put(delivery)
+        if self._undelivered:
+            self._loop.call_soon(self._deliver_some)

@@ -5,7 +5,7 @@ session goes to the worker with the fewest calls. Runs on the event loop.
 """
 
 import heapq
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count, islice
@@ -16,6 +16,7 @@ from unrolled_service.models.bundle import Bundle
 from unrolled_service.rows.slice import Slice
 from unrolled_service.sessions.session import SessionInfo
 from unrolled_service.settings import Settings
+from unrolled_service.tenants.occupancy import Occupancy
 
 _MARKS = "0123456789abcdefghijklmnopqrstuvwxyz"
 MAX_WORKERS = len(_MARKS)
@@ -26,13 +27,18 @@ class Worker:
     """An engine and the driver that runs it.
 
     Attributes:
-        calls: how many calls there are by the key of their lane; the engine may be about to hear of some. To be read
+        calls: the calls that there are, by the key of their lane; the engine may be about to hear of some. To be read
             and changed on the event loop.
     """
 
     engine: Engine
     driver: Driver
-    calls: Counter[str] = field(default_factory=Counter)
+    calls: defaultdict[str, Occupancy] = field(default_factory=lambda: defaultdict(Occupancy))
+
+    @property
+    def load(self) -> int:
+        """How many calls there are."""
+        return sum(places.total for places in self.calls.values())
 
 
 class Workers:
@@ -80,7 +86,7 @@ class Workers:
 
     def for_stream(self) -> Worker:
         """Return the worker with the fewest calls; its engine need not have heard of them yet."""
-        return min(self._workers, key=lambda worker: worker.calls.total())
+        return min(self._workers, key=lambda worker: worker.load)
 
     def for_session(self) -> Worker:
         """Return the worker with the fewest sessions."""

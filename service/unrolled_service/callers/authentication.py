@@ -11,9 +11,9 @@ from typing import Protocol
 from unrolled_service.callers.claims import Claims, Issuer
 from unrolled_service.callers.identity import Identity
 from unrolled_service.callers.tokens import Tokens
-from unrolled_service.callers.watched import Watched
 from unrolled_service.errors import Unauthenticated
 from unrolled_service.settings import Settings
+from unrolled_service.watched import Watched
 
 HEADER = "authorization"
 MAX_HEADER_LENGTH = 8192

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import grpc
 
-from unrolled_service.callers.watched import LOOK_INTERVAL_S, Watched
 from unrolled_service.errors import KeyFileError
 from unrolled_service.settings import Settings
+from unrolled_service.watched import LOOK_INTERVAL_S, Watched
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -16,6 +16,7 @@ from unrolled_service.rows.slice import Slice
 from unrolled_service.sessions.history import Checkpoint, Format
 from unrolled_service.sessions.residency import Residency
 from unrolled_service.settings import Settings
+from unrolled_service.tenants.occupancy import MOST, Occupancy
 
 # What has left and not arrived is lost with the connection, and its reader goes back for it: 64 KiB of window at the
 # client, twice that where a proxy is between.
@@ -38,7 +39,7 @@ class Lane(ABC):
         residency: where the sessions' states are.
         scheduler: which rows run.
         sessions: number of sessions.
-        streams: number of rows that have a place and were not released.
+        places: rows that were admitted and not released.
     """
 
     def __init__(self, bundle: Bundle, initial: Floats, settings: Settings) -> None:
@@ -47,7 +48,7 @@ class Lane(ABC):
         self.key = host.key
         self.is_leaving = False
         self.form = Format(host.vocabulary_size, host.input_width, host.is_generative)
-        self.residency = Residency(initial, max(settings.slots, settings.max_streams))
+        self.residency = Residency(initial, max(settings.slots, MOST * settings.max_streams))
         self.scheduler = Scheduler(
             max_rows=settings.max_rows,
             max_steps=settings.max_steps,
@@ -58,7 +59,7 @@ class Lane(ABC):
             ageing_s=settings.ageing_s,
         )
         self.sessions = 0
-        self.streams = 0
+        self.places = Occupancy()
         self._record = Slice(bundle.name)
 
     @abstractmethod
@@ -77,7 +78,7 @@ class Lane(ABC):
             row: its state begins as its session's.
             first: f32[S], the state at position 0 where that is not the zero state.
         """
-        self.reserve()
+        self.reserve(row)
         if session := row.session:
             if first is not None:
                 self.residency.begin(session, first)
@@ -86,9 +87,14 @@ class Lane(ABC):
             session.row = row
         self.begin(row, first)
 
-    def reserve(self) -> None:
+    @property
+    def streams(self) -> int:
+        """Number of rows that have a place."""
+        return self.places.total
+
+    def reserve(self, row: Row) -> None:
         """Keep a place for a row that is to begin later."""
-        self.streams += 1
+        self.places.add(row.terms.tenant)
 
     def begin(self, row: Row, first: Floats | None = None) -> None:
         """Let a row run that has a place, from a state f32[S] or the zero state."""
@@ -102,7 +108,7 @@ class Lane(ABC):
 
     def release(self, row: Row) -> None:
         """Let go of a row, and of its session, which is left at the last delivered position."""
-        self.streams -= 1
+        self.places.remove(row.terms.tenant)
         self.stop(row)
         if session := row.session:
             newest = row.mark if row.state is None else Mark(row.consumed, row.state)

@@ -45,6 +45,7 @@ class Bundle:
         host: what continues a session's state, for snapshots.
         condition: what sets the state at position 0, if a condition does.
         encoder: what reads the source, if there is one.
+        passed_over: forms of the cell that were not considered, because this machine does not repeat their golden runs.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Bundle:
     host: Host
     condition: Condition | None = None
     encoder: Encoder | None = None
+    passed_over: tuple[str, ...] = ()
 
 
 def load_bundle(folder: Path, precision: Precision = "auto", limits: Limits | None = None) -> Bundle:
@@ -78,7 +80,7 @@ def make_bundle(contents: Contents, precision: Precision, limits: Limits) -> Bun
     """Check and replay a bundle that was read; else as ``load_bundle``."""
     manifest, sha256 = contents.manifest, contents.sha256
     assembly = Assembly(contents, limits)
-    chosen, program = _choose(assembly, precision)
+    chosen, program, passed_over = _choose(assembly, precision)
     size = len(manifest.vocabulary)
     if not is_independent(program, size):
         _log.warning(
@@ -105,34 +107,39 @@ def make_bundle(contents: Contents, precision: Precision, limits: Limits) -> Bun
         host=host,
         condition=assembly.condition,
         encoder=assembly.encoder,
+        passed_over=passed_over,
     )
 
 
-def _choose(assembly: Assembly, precision: Precision) -> tuple[str, Program | SequenceProgram]:
-    """Return the form of the cell that is asked for. In doubt it is fp32: the others must be clearly faster."""
+def _choose(assembly: Assembly, precision: Precision) -> tuple[str, Program | SequenceProgram, tuple[str, ...]]:
+    """Return the form of the cell that is asked for, and those passed over.
+
+    In doubt it is fp32: the others must be clearly faster.
+    """
     place = assembly.place
     files = {"fp32": (CELL, GOLDEN)} | {form.precision: (form.cell, form.golden) for form in assembly.manifest.variants}
     if precision != "auto":
         if precision not in files:
             raise BundleError(f"{place}: has no {precision} variant, only {', '.join(files)}")
-        return precision, assembly.prove(*files[precision])
+        return precision, assembly.prove(*files[precision]), ()
     fp32 = assembly.prove(*files.pop("fp32"))
     if not files or not isinstance(fp32, Program):
-        return "fp32", fp32
+        return "fp32", fp32, ()
     programs = {"fp32": fp32}
     for name, pair in files.items():
         try:
             programs[name] = assembly.prove_plain(*pair)
         except RunDiffers as error:
             _log.warning("%s; %s is not considered", error, name)
+    passed_over = tuple(name for name in files if name not in programs)
     if len(programs) == 1:
-        return "fp32", fp32
+        return "fp32", fp32, passed_over
     seconds = time_programs(programs)
     fastest = min(seconds, key=seconds.__getitem__)
     chosen = fastest if seconds["fp32"] >= _WORTHWHILE * seconds[fastest] else "fp32"
     steps = ", ".join(f"{name} {1e3 * each / _TRIAL_STEPS:.3f} ms" for name, each in seconds.items())
     _log.info("%s: serving %s; a step of %d rows takes %s", place, chosen, _TRIAL_ROWS, steps)
-    return chosen, programs[chosen]
+    return chosen, programs[chosen], passed_over
 
 
 def time_programs(programs: Mapping[str, Program]) -> dict[str, float]:

@@ -5,11 +5,12 @@ from enum import Enum
 
 
 class FinishReason(Enum):
-    """Why a call ended; the names are those of the wire contract."""
+    """Why a call ended; the names are those of the wire contract, but for the last one, which no message tells."""
 
     LENGTH = "length"
     STOP = "stop"
     END = "end"
+    ERROR = "error"
 
 
 @dataclass(frozen=True, slots=True)

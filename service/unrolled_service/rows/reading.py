@@ -63,6 +63,7 @@ class ReadingRow(SequenceRow):
         self._answers: list[Answer] = []
         self._read = 0
         self._is_ended = self._is_told = False
+        self._reason = FinishReason.END
         self._note(inputs)
 
     @property
@@ -90,9 +91,10 @@ class ReadingRow(SequenceRow):
         self.forced = np.concatenate([self.forced, inputs])
         self._note(inputs)
 
-    def end(self) -> None:
-        """Take no more inputs."""
+    def end(self, *, is_refused: bool = False) -> None:
+        """Take no more inputs: there are none, or the next ones were refused."""
         self._is_ended = True
+        self._reason = FinishReason.ERROR if is_refused else FinishReason.END
         self.is_finished = not len(self.forced)
 
     def take(self, part: Part, record: Slice) -> None:
@@ -118,7 +120,7 @@ class ReadingRow(SequenceRow):
         if self._is_stepwise or self.is_finished:
             answers, self._answers = self._answers, []
         self.sent, self.told_at, self._is_told = self.start + self._read, now, self.is_finished
-        finish = self.finish(FinishReason.END, now, fed=self._read, given=0) if self.is_finished else None
+        finish = self.finish(self._reason, now, fed=self._read, given=0) if self.is_finished else None
         return Delivery(self.sink, "", self.sent, answers, finish)
 
     def can_advance_session(self, position: int) -> bool:

@@ -77,6 +77,7 @@ class AdminService(AdminServiceServicer):
             except BundleError as error:
                 self._metrics.count_bundle_failure("golden" if isinstance(error, RunDiffers) else "invalid")
                 raise InvalidField("bundle", str(error)) from error
+            self._metrics.count_passed_over(bundle)
             is_new = await self._finish(self._catalog.add(bundle))
         return wire.LoadModelResponse(model=self._describe(bundle), is_new=is_new)
 

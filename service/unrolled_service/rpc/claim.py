@@ -96,13 +96,13 @@ class Claim:
         self.terms = self._make_terms(is_batch)
         lane, calls = self.engine.lane(bundle.host.key), self._worker.calls
         if not preempt:
-            self.engine.check_place(lane, fed + given, tenant=self.terms.tenant, streams=calls[lane.key])
+            self.engine.check_place(lane, fed + given, tenant=self.terms.tenant, places=calls[lane.key])
             if left_s is not None and (wait_s := lane.scheduler.wait_s(self.terms, fed)) > left_s:
                 raise Overloaded(
                     f"the first token would come in about {wait_s:.1f} s, and the deadline is in {left_s:.1f} s",
                     retry_after_s=max(_SHORTEST_RETRY_S, wait_s - left_s),
                 )
-        calls[lane.key] += 1
+        calls[lane.key].add(self.terms.tenant)
         self._counted = lane.key
 
     async def start(self, submit: Submit, *, preempt: bool = False) -> None:
@@ -138,8 +138,8 @@ class Claim:
         """Count the call no more: the engine will hear that it is over before it hears of any other."""
         if self._counted is not None:
             calls = self._worker.calls
-            calls[self._counted] -= 1
-            if not calls[self._counted]:
+            calls[self._counted].remove(self.terms.tenant)
+            if not calls[self._counted].total:
                 del calls[self._counted]  # the bundle may never be back
             self._counted = None
 

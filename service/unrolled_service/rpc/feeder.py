@@ -70,4 +70,4 @@ class Feeder:
         self._claim.engine.feed(cast(ReadingRow, row), inputs)
 
     def _end(self, row: Row) -> None:
-        self._claim.engine.end(cast(ReadingRow, row))
+        self._claim.engine.end(cast(ReadingRow, row), is_refused=self.error is not None)

@@ -10,10 +10,12 @@ import asyncio
 import inspect
 import logging
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
+from google.protobuf import descriptor_pool
 from google.protobuf.message import DecodeError
 from google.rpc.status_pb2 import Status
 
@@ -61,12 +63,21 @@ class Guard:
         self._metrics = metrics
         self._access = access
 
-    def add_generic_rpc_handlers(self, handlers: Iterable[grpc.GenericRpcHandler]) -> None:
-        """Add services."""
-        self._server.add_generic_rpc_handlers([_Guarded(each, self._wrap) for each in handlers])
+    def add_generic_rpc_handlers(self, services: Iterable[grpc.ServiceRpcHandler]) -> None:
+        """Add services, each of their methods by itself.
+
+        gRPC takes in one call of a method at a time, and one of all methods together that it knows through services
+        alone: there, a flood of one would hold up all others.
+        """
+        for service in services:
+            name = service.service_name()
+            self.add_methods(name, {method: service.service(_details(name, method)) for method in _methods(name)})
 
     def add_registered_method_handlers(self, service: str, handlers: dict[str, grpc.RpcMethodHandler]) -> None:
-        """Add methods by name, which the server finds before it asks the services."""
+        """Do nothing: whoever calls this adds the service too, and older stubs add that alone."""
+
+    def add_methods(self, service: str, handlers: Mapping[str, grpc.RpcMethodHandler]) -> None:
+        """Add methods of a service, by their names."""
         wrapped = {name: self._wrap(handler, f"/{service}/{name}") for name, handler in handlers.items()}
         self._server.add_registered_method_handlers(service, wrapped)
 
@@ -161,25 +172,13 @@ class Guard:
         return defect_status(error_id)
 
 
-class _Guarded(grpc.GenericRpcHandler):  # type: ignore[misc]
-    """A service whose methods are wrapped, each once."""
+def _methods(service: str) -> list[str]:
+    """Return the names of a service's methods."""
+    return [method.name for method in descriptor_pool.Default().FindServiceByName(service).methods]
 
-    def __init__(
-        self, service: grpc.GenericRpcHandler, wrap: Callable[[grpc.RpcMethodHandler, str], grpc.RpcMethodHandler]
-    ) -> None:
-        self._service = service
-        self._wrap = wrap
-        self._wrapped: dict[str, grpc.RpcMethodHandler] = {}
 
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
-        """Return the handler of a method, or None if it is not of this service."""
-        method = handler_call_details.method
-        if method in self._wrapped:
-            return self._wrapped[method]
-        handler = self._service.service(handler_call_details)
-        if handler is not None:
-            handler = self._wrapped[method] = self._wrap(handler, method)
-        return handler
+def _details(service: str, method: str) -> grpc.HandlerCallDetails:
+    return SimpleNamespace(method=f"/{service}/{method}", invocation_metadata=())
 
 
 def _lenient(parse: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | None:

@@ -5,20 +5,18 @@ that has had too many is refused new calls, and those that run rest until its bu
 event loop; budgets are shared with the engines' threads.
 """
 
-import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 
-from unrolled_service.errors import QuotaExceeded, TenantFileError
+from unrolled_service.errors import QuotaExceeded
 from unrolled_service.settings import Settings
 from unrolled_service.tenants.allowance import Allowance, read_allowances
 from unrolled_service.tenants.budget import Budget
 from unrolled_service.tenants.terms import Terms
-
-_log = logging.getLogger(__name__)
-_CHECK_INTERVAL_S = 1.0
+from unrolled_service.watched import Watched
 
 
 class Quotas:
@@ -40,15 +38,15 @@ class Quotas:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._defaults = Allowance.of_settings(settings)
-        self._file = settings.tenants
         self._make_lock = make_lock
         self._clock = clock
         self._streams: Counter[str] = Counter()
         self._making: Counter[str] = Counter()
         self._budgets: dict[str, Budget] = {}
-        self._allowances = read_allowances(self._file, self._defaults) if self._file else {}
-        self._stamp = self._read_stamp()
-        self._checked_at = clock()
+        self._file: Watched[Mapping[str, Allowance]] | None = None
+        if file := settings.tenants:
+            self._file = Watched([file], partial(read_allowances, file, self._defaults), clock=clock)
+        self._allowances: Mapping[str, Allowance] = self._file.current() if self._file else {}
 
     @contextmanager
     def stream(self, tenant: str) -> Iterator[None]:
@@ -93,9 +91,9 @@ class Quotas:
         return Terms(tenant, is_batch, allowance.weight, self._budget_of(tenant, allowance))
 
     def _allowance_of(self, tenant: str) -> Allowance:
-        if self._file and self._clock() >= self._checked_at + _CHECK_INTERVAL_S:
-            self._checked_at = self._clock()
-            self._read_again()
+        if self._file and (allowances := self._file.current()) is not self._allowances:
+            self._allowances = allowances
+            self._set_budgets()
         return self._allowances.get(tenant, self._defaults)
 
     def _budget_of(self, tenant: str, allowance: Allowance) -> Budget | None:
@@ -106,29 +104,11 @@ class Quotas:
             self._budgets[tenant] = Budget(rate, rate * allowance.burst_s, self._make_lock())
         return self._budgets[tenant]
 
-    def _read_again(self) -> None:
-        """Take in a file that has changed; one that cannot be used changes nothing."""
-        stamp = self._read_stamp()
-        if self._file is None or stamp == self._stamp:
-            return
-        self._stamp = stamp
-        try:
-            self._allowances = read_allowances(self._file, self._defaults)
-        except TenantFileError as error:
-            _log.error("what tenants may have stays as it was: %s", error)
-            return
+    def _set_budgets(self) -> None:
         for tenant, budget in self._budgets.items():
             allowance = self._allowances.get(tenant, self._defaults)
             if allowance.tokens_per_s is not None:
                 budget.set(allowance.tokens_per_s, allowance.tokens_per_s * allowance.burst_s)
-
-    def _read_stamp(self) -> tuple[int, int] | None:
-        """Return what changes with the file; None where it cannot be read."""
-        try:
-            status = self._file.stat() if self._file else None
-        except OSError:
-            return None
-        return (status.st_mtime_ns, status.st_ino) if status else None
 
 
 @contextmanager

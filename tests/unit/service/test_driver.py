@@ -5,8 +5,10 @@ import pytest
 
 from tests.support.alphabet import write_bundle
 from unrolled_service.bridge.driver import Driver
+from unrolled_service.bridge.outbox import Outbox
 from unrolled_service.engine import Engine
 from unrolled_service.models.bundle import load_bundle
+from unrolled_service.rows.delivery import Delivery
 from unrolled_service.rows.slice import Slice
 from unrolled_service.settings import Settings
 
@@ -59,5 +61,27 @@ def test_idle_sessions_expire_while_nobody_asks(tmp_path: Path) -> None:
         async with asyncio.timeout(10):
             while engine.lanes["alphabet"].sessions:
                 await asyncio.sleep(0.001)
+
+    asyncio.run(with_driver(tmp_path, scenario))
+
+
+def test_news_of_many_rows_leave_the_loop_time_for_others_and_keep_their_order(tmp_path: Path) -> None:
+    async def read(box: Outbox) -> str:
+        text = ""
+        while len(text) < 2:
+            text += (await box.take()).text
+        return text
+
+    async def scenario(_: Engine, driver: Driver) -> None:
+        boxes, turns = [Outbox() for _ in range(100)], 0
+        driver.deliver([Delivery(box, "a", 1) for box in boxes])
+        driver.deliver([Delivery(box, "b", 2) for box in boxes])
+        readers = [asyncio.ensure_future(read(box)) for box in boxes]
+        async with asyncio.timeout(10):
+            while not readers[-1].done():
+                await asyncio.sleep(0)
+                turns += 1
+        assert [reader.result() for reader in readers] == ["ab"] * 100
+        assert turns > 10
 
     asyncio.run(with_driver(tmp_path, scenario))

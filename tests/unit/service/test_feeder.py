@@ -23,7 +23,7 @@ class Desk:
 
     def __init__(self) -> None:
         self.fed: list[int] = []
-        self.is_ended = False
+        self.is_ended = self.is_refused = False
         self.row = self.Started()
         self.engine = self
 
@@ -34,8 +34,8 @@ class Desk:
         assert not self.is_ended
         self.fed.append(len(inputs))
 
-    def end(self, _: Row) -> None:
-        self.is_ended = True
+    def end(self, _: Row, *, is_refused: bool) -> None:
+        self.is_ended, self.is_refused = True, is_refused
 
 
 def parcel(position: int) -> Parcel:
@@ -83,6 +83,7 @@ def test_a_message_is_fed_once_the_ones_before_are_computed() -> None:
             await settle()
             assert desk.fed == [5, 7, 1]
             assert desk.is_ended
+            assert not desk.is_refused
             assert feeder.error is None
 
     asyncio.run(check())
@@ -107,6 +108,7 @@ def test_what_cannot_be_read_ends_the_reading_and_is_passed_on(error: Exception)
             await settle()
         assert desk.fed == [2]
         assert desk.is_ended
+        assert desk.is_refused
         assert feeder.error is error
 
     asyncio.run(check())

@@ -1,5 +1,6 @@
 """What the metrics say that no call brings about."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -34,3 +35,8 @@ def test_bundles_that_were_not_taken_are_counted_by_reason(engines: list[Engine]
     assert read() == [0, 0]
     metrics.count_bundle_failure("golden")
     assert read() == [1, 0]
+    bundle = engines[0].lane("").bundle
+    metrics.count_passed_over(bundle)
+    assert read() == [1, 0]
+    metrics.count_passed_over(replace(bundle, passed_over=("int8",)))
+    assert read() == [2, 0]

@@ -5,8 +5,8 @@ import pytest
 
 from tests.support.access import replace
 from tests.support.stores import Clock
-from unrolled_service.callers.watched import Watched
 from unrolled_service.errors import KeyFileError
+from unrolled_service.watched import Watched
 
 
 class Number:

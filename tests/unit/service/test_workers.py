@@ -17,11 +17,11 @@ def test_calls_that_no_engine_has_heard_of_are_divided_evenly(tmp_path: Path) ->
     async def divide() -> None:
         workers = Workers([bundle], Settings(engine_threads=3), lambda _: None)
         for _ in range(9):
-            workers.for_stream().calls[key] += 1
-        assert [worker.calls[key] for worker in workers] == [3, 3, 3]
+            workers.for_stream().calls[key].add("")
+        assert [worker.calls[key].total for worker in workers] == [3, 3, 3]
 
         last = list(workers)[-1]
-        last.calls[key] -= 1
+        last.calls[key].remove("")
         assert workers.for_stream() is last
 
     asyncio.run(divide())

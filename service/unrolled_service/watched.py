@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from unrolled_service.errors import KeyFileError
+from unrolled_service.errors import FileError
 
 LOOK_INTERVAL_S = 1.0
 _log = logging.getLogger(__name__)
@@ -24,12 +24,12 @@ class Watched(Generic[_T]):
 
     Args:
         paths: files that are read together.
-        read: reads them; raises ``KeyFileError`` for what it cannot use.
+        read: reads them; raises a ``FileError`` for what it cannot use.
         interval_s: how long what was looked at counts as unchanged, in seconds.
         clock: seconds that never go back.
 
     Raises:
-        KeyFileError: they cannot be read the first time.
+        FileError: they cannot be read the first time.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Watched(Generic[_T]):
         names = ", ".join(map(str, self._paths))
         try:
             self._content = self._read()
-        except KeyFileError as error:
+        except FileError as error:
             _log.error("what was read before stays in use: %s", error)
         else:
             _log.info("read again: %s", names)
