@@ -1,4 +1,4 @@
-# Verbs: demo test check serve bench bundles pictures proto dashboards docs lock sbom clean help. `make demo` and
+# Verbs: demo test check serve bench chaos bundles pictures proto dashboards docs lock sbom clean help. `make demo` and
 # `make test` set up .venv on first use.
 PYTHON ?= python3
 BIN := .venv/bin
@@ -39,6 +39,9 @@ check: .venv/.dev  ## lint, format, type and security checks
 bench: .venv/.dev  ## measure against roofs of the same run
 	@$(BIN)/python -m bench
 
+chaos: .venv/.dev  ## break a cluster of this machine for a while and check every character
+	@$(BIN)/python -m chaos
+
 bundles: .venv/.dev  ## train the small shipped bundles again
 	@$(BIN)/python examples/bundles.py
 
@@ -66,4 +69,4 @@ sbom: .venv/.dev  ## write build/sbom.json, what the image is made of
 clean:  ## remove what was built
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help demo serve test check bench bundles pictures proto dashboards docs lock sbom clean
+.PHONY: help demo serve test check bench chaos bundles pictures proto dashboards docs lock sbom clean

@@ -1,8 +1,8 @@
 """Whether a history is one that the protocol allows: knows tapes and entries, and nothing of servers and callers.
 
-A session is at one position, or, after a call that failed, within the bounds of what that call can have done. A piece of
-text must begin where the one before ended and be what is on the tape there. A session may fall behind, or be gone,
-only where the last that was acknowledged of it could not be stored.
+A session is at one position, or, after a call that failed, within the bounds of what that call can have done. A piece
+of text must begin where the one before ended and be what is on the tape there. A session may fall behind, or be
+gone, only where the last that was acknowledged of it could not be stored.
 """
 
 from collections import Counter
@@ -23,8 +23,8 @@ _DOCUMENTED = {
     "delete": {"DEADLINE_EXCEEDED", "SESSION_NOT_FOUND"},  # the reply to one that succeeded may have been lost
     "generate": {"POSITION_MISMATCH"},
 }
-# A server that has lost its store tries it again after a moment. Redis writes its log before it answers, unless it waits
-# for the disk; then up to two seconds later.
+# A server that has lost its store tries it again after a moment. Redis writes its log before it answers, unless it
+# waits for the disk; then up to two seconds later.
 _BEFORE_S, _AFTER_S = 2.0, 5.0
 _SHOWN = 60
 _TELLING = 8
@@ -202,10 +202,8 @@ class _Checker:
         )
         told = {name for name, tape in self._tapes.items() if piece.text == tape.text[begin : piece.position]}
         other = min(told, default="") if len(piece.text) >= _TELLING else ""
-        what = f"{piece.text[:_SHOWN]!r} in place of {expected[:_SHOWN]!r}"
-        self._blame(
-            Wrong.FOREIGN if other else Wrong.LETTERS, piece, f"{what}{other and f', which {other} is to hear'}"
-        )
+        what = f"{piece.text[:_SHOWN]!r} in place of {expected[:_SHOWN]!r}{other and f', which {other} is to hear'}"
+        self._blame(Wrong.FOREIGN if other else Wrong.LETTERS, piece, what)
 
     def _judge(self, reply: Reply, call: Call) -> None:
         if reply.error == HUNG:

@@ -37,6 +37,11 @@ class Fault:
     end_s: float
     impairment: Impairment | None = None
 
+    @property
+    def verb(self) -> str:
+        """Return what is done to the targets."""
+        return self.kind.partition(" ")[0]
+
 
 def draw_faults(seed: int, seconds: float, replicas: int) -> list[Fault]:
     """Return the faults of a run in the order of their beginnings, each kind at least once.
@@ -53,10 +58,11 @@ def draw_faults(seed: int, seconds: float, replicas: int) -> list[Fault]:
     faults = []
     for place, kind in enumerate(kinds):
         begin_s = (place + draw.random()) * gap_s
-        targets = _choose(draw, kind, replicas)
+        verb, _, where = kind.partition(" ")
+        targets = _choose(draw, where, replicas)
         begin_s = max(begin_s, is_free.get(targets, 0.0))
-        end_s = min(begin_s + _duration_s(draw, kind) * min(1.0, gap_s), seconds)
-        impairment = _impair(draw, kind) if len(targets) > 1 else None
+        end_s = min(begin_s + _duration_s(draw, verb) * min(1.0, gap_s), seconds)
+        impairment = _impair(draw, verb) if len(targets) > 1 else None
         if begin_s < end_s:
             faults.append(Fault(kind, targets, begin_s, end_s, impairment))
             is_free[targets] = end_s + gap_s
@@ -70,14 +76,13 @@ def _deal(draw: random.Random, count: int) -> Iterator[str]:
         yield kind
 
 
-def _choose(draw: random.Random, kind: str, replicas: int) -> tuple[str, ...]:
+def _choose(draw: random.Random, where: str, replicas: int) -> tuple[str, ...]:
     replica = f"replica-{draw.randint(1, replicas)}"
-    targets = kind.partition(" ")[2]
-    return tuple(replica if each == "replica" else each for each in targets.split("-"))
+    return tuple(replica if each == "replica" else each for each in where.split("-"))
 
 
-def _duration_s(draw: random.Random, kind: str) -> float:
-    match kind.split()[0]:
+def _duration_s(draw: random.Random, verb: str) -> float:
+    match verb:
         case "drain" | "kill":
             return draw.uniform(0.5, 4.0)
         case "freeze":
@@ -86,8 +91,8 @@ def _duration_s(draw: random.Random, kind: str) -> float:
             return draw.uniform(0.5, 5.0)
 
 
-def _impair(draw: random.Random, kind: str) -> Impairment:
-    match kind.split()[0]:
+def _impair(draw: random.Random, verb: str) -> Impairment:
+    match verb:
         case "delay":
             return Impairment(delay_s=draw.uniform(0.02, 0.5))
         case "silence":

@@ -1,4 +1,4 @@
-"""What callers did and what they were told: one entry a call, a piece of text and a reply, in the order in which it was.
+"""What callers did and what they were told: an entry for each call, piece of text and reply, in their order.
 
 An entry is a line of JSON, so that what happened can be looked at and checked again afterwards.
 """

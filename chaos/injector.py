@@ -60,16 +60,17 @@ class Injector:
 
     def _begin(self, fault: Fault) -> None:
         if fault.impairment is not None:
-            self._network.impair(*fault.targets, fault.impairment)
+            source, target = fault.targets
+            self._network.impair(source, target, fault.impairment)
         else:
-            self._members[fault.targets[0]].signal(_SIGNALS[fault.kind.split()[0]])
+            self._members[fault.targets[0]].signal(_SIGNALS[fault.verb])
 
     def _end(self, fault: Fault) -> None:
         if fault.impairment is not None:
             self._network.heal(*fault.targets)
             return
         member = self._members[fault.targets[0]]
-        if fault.kind.startswith("freeze"):
+        if fault.verb == "freeze":
             member.signal(signal.SIGCONT)
         else:
             self._restart(member)

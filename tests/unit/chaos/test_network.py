@@ -19,7 +19,7 @@ def echo() -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         threads = [threading.Thread(target=_accept, args=(listener,))]
         threads[0].start()
-        yield "127.0.0.1:{}".format(listener.getsockname()[1])
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
         listener.shutdown(socket.SHUT_RDWR)
         threads[0].join(LIMIT_S)
 
@@ -155,6 +155,6 @@ def test_only_the_link_that_is_impaired_is_impaired(network: Network, echo: str)
 
 def test_a_link_to_nobody_ends_the_connection(network: Network) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        address = "127.0.0.1:{}".format(listener.getsockname()[1])
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
     with dial(network.link("a", "b", address)) as connection:
         assert connection.recv(1) == b""
