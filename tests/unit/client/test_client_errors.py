@@ -98,11 +98,12 @@ def test_a_reason_of_a_newer_server_is_its_group(client: Any, fake: FakeServer) 
     ("code", "kind"),
     [
         (1, errors.Cancelled),
+        (2, errors.Unreachable),
         (4, errors.DeadlineExceeded),
         (5, errors.NotFound),
         (8, errors.ResourceExhausted),
         (12, errors.UnrolledError),
-        (13, errors.InternalError),
+        (13, errors.Unreachable),
         (14, errors.Unreachable),
         (16, errors.Unauthenticated),
     ],

@@ -58,6 +58,17 @@ def test_a_throw_away_stream_goes_on_as_if_nothing_had_happened(hasty: Any, fake
     ]
 
 
+@pytest.mark.parametrize("code", [2, 13, 14])
+def test_a_proxy_that_lost_its_server_breaks_the_stream_and_does_not_end_it(
+    hasty: Any, fake: FakeServer, code: int
+) -> None:
+    fake.cuts = [Cut(4, bare_status(code, "Received RST_STREAM with error code 2"))]
+    with hasty.session() as session:
+        stream = session.generate("ab", max_tokens=20)
+        assert stream.read() == alphabet(2, 20)
+    assert stream.resumes == 1
+
+
 def test_a_seed_that_was_given_is_kept(hasty: Any, fake: FakeServer) -> None:
     fake.cuts = [Cut(1, CUT)]
     assert hasty.generate("a", max_tokens=3, seed=0).read() == alphabet(1, 3)

@@ -11,6 +11,9 @@ from unrolled_client import errors
 from unrolled_client.wire.replies import seconds
 
 DOMAIN = "unrolled"
+# A server of ours says why. Where nobody does, it did not decide: there is none, the connection broke, or a proxy between
+# lost its server in the middle of a stream and reset that.
+_UNDECIDED = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN}
 
 
 def error_of(failure: Any) -> errors.UnrolledError:
@@ -45,7 +48,7 @@ def _position_in(info: error_details_pb2.ErrorInfo) -> int | None:
 
 
 def _class_of(code: grpc.StatusCode, reason: str | None) -> type[errors.UnrolledError]:
-    if reason is None and code is grpc.StatusCode.UNAVAILABLE:
+    if reason is None and code in _UNDECIDED:
         return errors.Unreachable
     return errors.BY_REASON.get(reason or "") or errors.BY_CODE.get(code, errors.UnrolledError)
 
