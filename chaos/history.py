@@ -101,7 +101,7 @@ class Recorder:
 
     def note(self, entry: Entry) -> None:
         """Write an entry."""
-        line = json.dumps({"kind": _NAMES[type(entry)], **vars(entry)})
+        line = json.dumps({"entry": _NAMES[type(entry)], **vars(entry)})
         with self._lock:
             self._file.write(line + "\n")
 
@@ -114,7 +114,7 @@ def read_history(path: Path) -> Iterator[Entry]:
 
 def _parse(line: str) -> Entry:
     values: dict[str, Any] = json.loads(line)
-    kind = _KINDS[values.pop("kind")]
+    kind = _KINDS[values.pop("entry")]
     if kind is Outage:
         values["targets"] = tuple(values["targets"])
     return kind(**values)
