@@ -47,7 +47,7 @@ def describe(verdict: Verdict, faults: Sequence[Fault]) -> list[str]:
         f"characters: {verdict.characters}",
         f"streams resumed: {verdict.resumed}",
         f"longest stall: {verdict.longest_stall_s:.1f} s",
-        f"behind because the store was away: {verdict.unstored}",
+        f"sessions elsewhere or gone because the store was away: {verdict.unstored}",
         f"wrong characters: {verdict.wrong_characters}",
         f"violations: {len(verdict.violations)}",
         *shown,

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, TypeVar
 
-from chaos.history import CLOSED, HUNG, Call, Entry, Piece, Reply
+from chaos.history import CLOSED, HUNG, UNREACHABLE, Call, Entry, Piece, Reply
 from chaos.tapes import Tape
 from unrolled_client import AsyncClient, SessionInfo, UnrolledError
 from unrolled_client.async_session import AsyncSession
 from unrolled_client.async_stream import AsyncStream
-from unrolled_client.errors import NotFound
+from unrolled_client.errors import NotFound, Unreachable
 
 Answer = TypeVar("Answer")
 
@@ -152,6 +152,7 @@ class Caller:
             if self._position < self._tape.length:
                 await self._read(handles[turn % 2], self._some(), is_named=self._draw.random() < 0.5)
         self._session = self._client.open_session(session.id)  # the first handle knows an earlier position
+        self._is_sure = False
 
     async def _talk_to_nobody(self) -> None:
         """Generate without a session."""
@@ -176,9 +177,11 @@ class Caller:
         is_named: bool = False,
     ) -> None:
         # A call that was given up may arrive late; then only a position that is named keeps text from being skipped.
-        options = {"expected_position": self._position} if is_named or not self._is_sure else {}
+        is_named = is_named or not self._is_sure or bool(self._tape.prompt_at(self._position))
+        options = {"expected_position": self._position} if is_named else {}
         stream = self._generate(session.generate, tokens, is_slow=is_slow, **options)
-        await self._hear(*stream, session=self._name, pieces=pieces, is_slow=is_slow)
+        is_sure = is_named or session is self._session
+        await self._hear(*stream, session=self._name, pieces=pieces, is_slow=is_slow, is_sure=is_sure)
         self._is_sure = True
 
     def _generate(
@@ -191,13 +194,21 @@ class Caller:
         return generate(prompt, max_tokens=tokens, sampling=self._tape.sampling, **options), tokens
 
     async def _hear(
-        self, stream: AsyncStream, tokens: int, *, session: str, pieces: int | None = None, is_slow: bool = False
+        self,
+        stream: AsyncStream,
+        tokens: int,
+        *,
+        session: str,
+        pieces: int | None = None,
+        is_slow: bool = False,
+        is_sure: bool = True,
     ) -> None:
         """Read a stream, or only its first pieces."""
         desk, tape = self._desk, self._tape
         start, prompt = self._position, tape.prompt_at(self._position)
         number, stall_s = next(desk.numbers), 0.0
-        desk.note(Call(number, desk.now_s(), tape.name, session, "generate", start, prompt, tokens))
+        call = Call(number, desk.now_s(), tape.name, session, "generate", start, prompt, tokens, is_sure=is_sure)
+        desk.note(call)
 
         def end(position: int | None, error: str = "", message: str = "") -> None:
             desk.note(Reply(number, desk.now_s(), position, False, error, message, stream.resumes, stall_s))
@@ -219,7 +230,7 @@ class Caller:
                     if is_slow:
                         await asyncio.sleep(self._draw.uniform(*_SLOWLY_S))
             except UnrolledError as error:
-                end(error.position, error.reason or error.code.name, error.message)
+                end(error.position, _name(error), error.message)
                 raise
             except TimeoutError:
                 end(None, HUNG, f"no text for {HUNG_S:g} s")
@@ -282,7 +293,7 @@ class Caller:
             async with asyncio.timeout(HUNG_S):
                 answer = await asking
         except UnrolledError as error:
-            end(error.position, False, error.reason or error.code.name, error.message)
+            end(error.position, False, _name(error), error.message)
             raise
         except TimeoutError:
             end(None, False, HUNG, f"no reply for {HUNG_S:g} s")
@@ -295,3 +306,7 @@ class Caller:
             case _:
                 end(None)
         return answer
+
+
+def _name(error: UnrolledError) -> str:
+    return error.reason or (UNREACHABLE if isinstance(error, Unreachable) else error.code.name)

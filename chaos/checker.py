@@ -2,7 +2,7 @@
 
 A session is at one position, or, after a call that failed, within the bounds of what that call can have done. A piece
 of text must begin where the one before ended and be what is on the tape there. A session may fall behind, or be
-gone, only where the last that was acknowledged of it could not be stored.
+gone, only where the store was away when it was written last, or is away now.
 """
 
 from collections import Counter
@@ -10,11 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from chaos.history import CLOSED, HUNG, Call, Outage, Piece, Reply
+from chaos.history import CLOSED, HUNG, UNREACHABLE, Call, Outage, Piece, Reply
 from chaos.tapes import Tape
 
 _GONE = {"SESSION_NOT_FOUND", "SESSION_EXPIRED", "SESSION_EVICTED"}
-_ANYWHERE = {"UNAVAILABLE", "DRAINING", "STORE_UNAVAILABLE", "SESSION_BUSY", "SESSION_MOVED", "QUEUE_FULL", CLOSED}
+_ANYWHERE = {UNREACHABLE, "DRAINING", "STORE_UNAVAILABLE", "SESSION_BUSY", "SESSION_MOVED", "QUEUE_FULL", CLOSED}
 _DOCUMENTED = {
     "create": {"DEADLINE_EXCEEDED", "IDEMPOTENCY_CONFLICT"},
     "fork": {"DEADLINE_EXCEEDED", "IDEMPOTENCY_CONFLICT", "POSITION_MISMATCH"},
@@ -67,7 +67,7 @@ class Verdict:
         wrong_characters: how many of them were not what they had to be, were missing or came again.
         resumed: streams that broke and went on.
         longest_stall_s: the longest that a caller waited.
-        unstored: sessions that were behind or gone after the store had been away, as is documented.
+        unstored: times that a session was elsewhere or gone because the store was away, as is documented.
         violations: everything that is not allowed.
     """
 
@@ -104,7 +104,7 @@ def check(tapes: Mapping[str, Tape], entries: Iterable[Call | Piece | Reply | Ou
 
 @dataclass
 class _Session:
-    """Where a session can be, and whether that was stored.
+    """Where a session can be if nothing of it was lost, and whether the last that was acknowledged could be stored.
 
     A call that failed may take effect late, until one that succeeds leaves it behind.
     """
@@ -122,19 +122,14 @@ class _Session:
         self.call, self.at_s = reply.call, reply.at_s
         self.is_stored, self.may_fall = is_stored, False
 
-    def look(self, position: int, is_stored: bool) -> None:
-        """Note where it rests, whatever is still to come."""
-        self.is_stored &= is_stored or position == self.low
-        if not self.may_fall:
-            self.low = position
-
 
 @dataclass
 class _Running:
-    """A call without a reply; ``position`` is the one after what it brought."""
+    """A call without a reply; ``position`` is the one after what it brought, ``began`` the session's before."""
 
     call: Call
     position: int
+    began: int
     heard: int = 0
 
 
@@ -150,16 +145,18 @@ class _Checker:
 
     def begin(self, call: Call) -> None:
         self.verdict.calls[call.verb] += 1
-        self._running[call.call] = _Running(call, call.start + len(call.prompt))
+        self._running[call.call] = _Running(call, call.start + len(call.prompt), call.start)
 
     def hear(self, piece: Piece) -> None:
         running = self._running[piece.call]
         self.verdict.characters += len(piece.text)
         begin = piece.position - len(piece.text)
-        if begin != running.position:
+        if begin != running.position and not self._may_begin_elsewhere(running, piece):
             kind = Wrong.GAP if begin > running.position else Wrong.DUPLICATE
             self.verdict.wrong_characters += abs(begin - running.position)
             self._blame(kind, piece, f"a piece begins at {begin} after {running.position}")
+        if not running.heard:
+            running.began = begin - len(running.call.prompt)
         self._compare(piece, running.call, begin)
         running.position = piece.position
         running.heard += len(piece.text)
@@ -174,10 +171,10 @@ class _Checker:
             self._judge(reply, call)
         if call.verb == "delete":
             self._sessions.pop(call.session, None)
-        elif reply.error in _GONE or self._is_behind(reply, call):
+        elif reply.error in _GONE:
             self._lose(reply, call)
         elif reply.error:
-            self._doubt(running)
+            self._doubt(reply, running)
         elif call.verb == "generate":
             self._complete(reply, running)
         else:
@@ -211,24 +208,16 @@ class _Checker:
         elif reply.error not in _ANYWHERE | _GONE | _DOCUMENTED[call.verb]:
             self._blame(Wrong.ERROR, reply, f"{call.verb}: {reply.error}: {reply.message}")
 
-    def _is_behind(self, reply: Reply, call: Call) -> bool:
-        session, is_told = self._sessions.get(call.session), reply.error or call.verb == "info"
-        return bool(session and is_told and reply.position is not None and reply.position < session.low)
-
     def _lose(self, reply: Reply, call: Call) -> None:
-        session = self._sessions.get(call.session)
-        if session is None or session.is_stored:
-            where = reply.error if reply.position is None else f"at {reply.position}"
-            low = session.low if session else call.start
-            self._blame(Wrong.LOST, reply, f"{call.verb} of {call.session}: {where}, it was at {low}")
+        session = self._sessions.pop(call.session, None)
+        if session is None:
+            return
+        if session.is_stored and self._can_store(call.at_s, reply.at_s):
+            self._blame(Wrong.LOST, reply, f"{call.verb} of {call.session}: {reply.error}, it was at {session.low}")
         else:
             self.verdict.unstored += 1
-        if session is not None and reply.position is not None:
-            session.low = reply.position
-        else:
-            self._sessions.pop(call.session, None)
 
-    def _doubt(self, running: _Running) -> None:
+    def _doubt(self, reply: Reply, running: _Running) -> None:
         """Note what a call that failed may have done."""
         call, session = running.call, self._sessions.get(running.call.session)
         if session is None:
@@ -237,6 +226,8 @@ class _Checker:
             session.high = max(session.high, call.start + len(call.prompt) + call.max_tokens)
         elif call.verb == "rewind":
             session.low, session.may_fall = min(session.low, int(call.to)), True
+        if reply.position is not None:
+            self._find(session, reply.position, reply, call)
 
     def _complete(self, reply: Reply, running: _Running) -> None:
         call, session = running.call, self._sessions.get(running.call.session)
@@ -245,36 +236,47 @@ class _Checker:
             what = f"{running.heard} of {call.max_tokens} up to {running.position}"
             self._blame(Wrong.GAP, reply, f"finished at {reply.position} after {what}")
         if session is not None:
-            self._place(session, call.start, reply, call)
-            session.place(running.position, reply, self._could_store(call.at_s, reply.at_s))
+            self._find(session, running.began, reply, call)
+            session.place(running.position, reply, self._can_store(call.at_s, reply.at_s))
 
     def _settle(self, reply: Reply, call: Call) -> None:
-        position, is_stored = reply.position or 0, self._could_store(call.at_s, reply.at_s)
+        position, is_stored = reply.position or 0, self._can_store(call.at_s, reply.at_s)
         session = self._sessions.get(call.session)
         if call.verb in ("create", "fork"):
             name = call.session if call.verb == "create" else str(call.to)
-            self._check_place(position == call.start, reply, f"{name} begins at {position} in place of {call.start}")
+            if position != call.start:
+                self._blame(Wrong.MISPLACED, reply, f"{name} begins at {position} in place of {call.start}")
             self._sessions[name] = _Session(position, position, reply.call, reply.at_s, is_stored)
         elif session is not None and call.verb == "rewind":
-            self._place(session, call.start, reply, call)
-            self._check_place(position == call.to, reply, f"rewound to {position} in place of {call.to}")
+            self._find(session, call.start, reply, call)
+            if position != call.to:
+                self._blame(Wrong.MISPLACED, reply, f"rewound to {position} in place of {call.to}")
             session.place(position, reply, is_stored)
         elif session is not None:
-            self._place(session, position, reply, call)
+            self._find(session, position, reply, call)
             if not reply.is_busy:
-                session.look(position, self._could_store(session.at_s, reply.at_s))
+                session.is_stored &= position == session.low or self._can_store(session.at_s, reply.at_s)
+                session.low = session.low if session.may_fall else position
 
-    def _place(self, session: _Session, position: int, reply: Reply, call: Call) -> None:
+    def _find(self, session: _Session, position: int, reply: Reply, call: Call) -> None:
         """Check that a session can be at a position."""
-        bounds = f"{session.low} to {session.high}"
-        is_there = session.low <= position <= session.high
-        self._check_place(is_there, reply, f"{call.session} is at {position}, it can be at {bounds}")
+        if session.low <= position <= session.high:
+            return
+        if session.is_stored and self._can_store(call.at_s, reply.at_s):
+            kind = Wrong.LOST if position < session.low else Wrong.MISPLACED
+            bounds = f"{session.low} to {session.high}"
+            self._blame(kind, reply, f"{call.verb} of {call.session}: it is at {position}, it can be at {bounds}")
+        else:  # a server that is without the store has what it has, and so has another
+            self.verdict.unstored += 1
+        session.low, session.high = min(session.low, position), max(session.high, position)
 
-    def _check_place(self, is_right: bool, reply: Reply, message: str) -> None:
-        if not is_right:
-            self._blame(Wrong.MISPLACED, reply, message)
+    def _may_begin_elsewhere(self, running: _Running, piece: Piece) -> bool:
+        """Tell whether a caller who names no position may be told something else than it expects."""
+        session, call = self._sessions.get(running.call.session), running.call
+        is_certain = session is None or (session.is_stored and self._can_store(call.at_s, piece.at_s))
+        return not (running.heard or call.is_sure or is_certain)
 
-    def _could_store(self, begin_s: float, end_s: float) -> bool:
+    def _can_store(self, begin_s: float, end_s: float) -> bool:
         return not any(begin_s < until_s and end_s > from_s for from_s, until_s in self._store_away)
 
     def _blame(self, kind: Wrong, entry: Piece | Reply, message: str) -> None:

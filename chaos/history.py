@@ -12,6 +12,7 @@ from typing import IO, Any
 
 CLOSED = "CLOSED"
 HUNG = "HUNG"
+UNREACHABLE = "UNREACHABLE"
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Call:
         prompt: what "generate" feeds.
         max_tokens: how much "generate" is to bring.
         to: position that "rewind" goes to, the name of the copy that "fork" makes.
+        is_sure: "generate" is told the start, or its handle knows it.
     """
 
     call: int
@@ -39,6 +41,7 @@ class Call:
     prompt: str = ""
     max_tokens: int = 0
     to: int | str = 0
+    is_sure: bool = True
 
 
 @dataclass(frozen=True)
@@ -60,8 +63,9 @@ class Reply:
         at_s: seconds after the start of the run.
         position: of the session; None where the server did not say.
         is_busy: a stream still runs on the session.
-        error: reason of the error, its gRPC code where it has none, ``CLOSED`` where the caller closed the stream, and
-            ``HUNG`` where nothing came; empty where all went well.
+        error: reason of the error, ``UNREACHABLE`` where the connection broke and the client gave up, the gRPC code of
+            any other; ``CLOSED`` where the caller closed the stream, ``HUNG`` where nothing came; empty where all
+            went well.
         message: of the error.
         resumes: how often the stream was resumed.
         stall_s: the longest that the caller waited for a piece, or for the reply.

@@ -8,6 +8,7 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import repeat
 from math import inf
@@ -135,8 +136,7 @@ class _Wire:
     cuts: Iterator[float] = field(default_factory=lambda: repeat(inf))
 
     async def start(self) -> None:
-        self._audible = asyncio.Event()
-        self._audible.set()
+        self._is_changed = asyncio.Event()
         self._server = await asyncio.start_server(self._carry, "127.0.0.1", 0)
         self.address = f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
@@ -154,10 +154,8 @@ class _Wire:
             connection.left = next(self.cuts, inf)
             if impairment.is_reset:
                 connection.reset()
-        if impairment.is_silent:
-            self._audible.clear()
-        else:
-            self._audible.set()
+        self._is_changed.set()
+        self._is_changed = asyncio.Event()
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = _Connection(writer, next(self.cuts, inf))
@@ -168,7 +166,7 @@ class _Wire:
         self.connections[connection] = task
         directions: list[asyncio.Task[None]] = []
         try:
-            await self._audible.wait()
+            await self._hold(0)
             host, _, port = self.target.rpartition(":")
             there, connection.far = await asyncio.open_connection(host, int(port))
             directions = [
@@ -206,8 +204,11 @@ class _Wire:
             await connection.near.drain()
 
     async def _hold(self, size: int) -> None:
-        """Wait as long as so many bytes take."""
-        await self._audible.wait()
+        """Wait as long as so many bytes take; when the link changes, no longer for what was wrong with it."""
+        while self.impairment.is_silent:
+            await self._is_changed.wait()
         wait_s = self.impairment.delay_s + size / self.impairment.bytes_per_s
         if wait_s:
-            await asyncio.sleep(wait_s)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await self._is_changed.wait()

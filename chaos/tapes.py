@@ -18,12 +18,13 @@ from unrolled_service.graphs.sampling import Sampling as PaperSampling
 
 ALPHABET, LSTM = "alphabet", "lstm"
 SHARPNESS = 3.0  # often the rule, not always: seeds differ
+# Cooler ones repeat themselves, and then a text that is out of place looks like one in place.
 _LSTM_SAMPLINGS = (
-    Sampling(temperature=0),
-    Sampling(temperature=0.8),
-    Sampling(temperature=1, top_k=8),
-    Sampling(temperature=1.2, top_p=0.9),
-    Sampling(temperature=1, repetition_penalty=1.25, frequency_penalty=0.25),
+    Sampling(temperature=1.5),
+    Sampling(temperature=2, top_k=12),
+    Sampling(temperature=2, top_p=0.9),
+    Sampling(temperature=1.5, min_p=0.02),
+    Sampling(temperature=1.5, repetition_penalty=1.25, frequency_penalty=0.25),
 )
 _READERS = 16
 

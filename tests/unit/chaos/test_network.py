@@ -101,6 +101,15 @@ def test_a_slow_link_takes_its_time_for_every_byte(network: Network, echo: str) 
         assert time.monotonic() - begun >= 2 * SHORT_S
 
 
+def test_a_link_that_is_healed_is_slow_no_longer(network: Network, echo: str) -> None:
+    with dial(network.link("a", "b", echo)) as connection:
+        ask(connection, 10)
+        network.impair("a", "b", Impairment(bytes_per_s=0.01, delay_s=1000))
+        connection.sendall(PIECE[:1000])
+        network.heal("a", "b")
+        assert hear(connection, 1000) == PIECE[:1000]
+
+
 def test_a_silent_link_carries_nothing_until_it_is_healed(network: Network, echo: str) -> None:
     address = network.link("a", "b", echo)
     with dial(address) as before:
