@@ -33,6 +33,7 @@ from unrolled_service.telemetry.calls import note
 _log = logging.getLogger(__name__)
 _GONE = (SessionNotFound, SessionExpired, SessionEvicted)
 _FIRST_EPOCH = 1
+_MOST_UNSTORED = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,7 @@ class Custody:
         self._keys = keys
         self._settings = settings
         self._writes: set[asyncio.Task[None]] = set()
+        self._unstored: set[tuple[str, str]] = set()  # of all tenants, as are the turns
         self._turns: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
 
     def of(self, tenant: str) -> "Custody":
@@ -187,12 +189,23 @@ class Custody:
         """Write what is to be written and leave the store."""
         await self.settle()
         if self._store is not None:
+            await self._catch_up(self._store)
             await self._store.close()
 
     async def probe(self) -> None:
-        """Ask the store whether it answers."""
-        if self._store is not None:
-            await self._store.ping()
+        """Ask the store whether it answers; if so, write what could not be written before.
+
+        The next use of these sessions may be with another server, to which they are what the store says.
+        """
+        if self._store is not None and await self._store.ping():
+            await self._catch_up(self._store)
+
+    async def _catch_up(self, store: SessionStore) -> None:
+        for owner, session_id in tuple(self._unstored):
+            if not store.is_available:
+                return
+            self._unstored.discard((owner, session_id))
+            await self.of(owner)._save_quietly(session_id)
 
     def _turn(self, session_id: str) -> asyncio.Lock:
         """Return what keeps the calls of a session to the store one behind the other."""
@@ -244,6 +257,8 @@ class Custody:
                 await write(rewound=True)
         except StoreUnavailable:
             _log.warning("a session could not be stored; it goes on in memory")
+            if len(self._unstored) < _MOST_UNSTORED:
+                self._unstored.add((self.owner, session_id))
         except (SessionMoved, *_GONE):
             await worker.driver.call(_drop, worker.engine, session_id, self.owner)
             raise SessionMoved from None

@@ -133,7 +133,7 @@ def test_a_reset_link_lets_nobody_in_until_it_is_healed(network: Network, echo: 
         network.impair("a", "b", Impairment(is_reset=True))
         with pytest.raises(ConnectionResetError):
             before.recv(1)
-        with dial(address) as later, pytest.raises(ConnectionError):
+        with pytest.raises(ConnectionError), dial(address) as later:
             ask(later, 10)
             later.recv(1)
     network.heal("a", "b")

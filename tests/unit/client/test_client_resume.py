@@ -104,6 +104,17 @@ def test_a_lost_finish_is_asked_for_again(hasty: Any, fake: FakeServer) -> None:
     )
 
 
+def test_a_rewinding_that_was_not_kept_is_noticed(hasty: Any, fake: FakeServer) -> None:
+    fake.cuts = []
+    with hasty.session() as session:
+        session.generate("abc", max_tokens=9).read()
+        session.rewind(to=4)
+        fake.sessions["s0"].position = 12
+        with pytest.raises(errors.PositionMismatch, match="at position 12, after 4") as caught:
+            session.generate(max_tokens=2).read()
+        assert caught.value.position == fake.sessions["s0"].position == 12
+
+
 def test_a_session_opened_by_id_asks_where_it_is_at_the_first_read(hasty: Any, fake: FakeServer) -> None:
     fake.sessions["s7"] = bare_session("s7", position=4)
     fake.cuts = [Cut(0, CUT)]

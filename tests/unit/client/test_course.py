@@ -399,6 +399,26 @@ def test_a_session_behind_its_handle_has_lost_something_and_says_so(is_own: bool
     assert len(model.history) == 3
 
 
+def test_a_session_that_is_not_where_its_own_handle_rewound_it_says_so() -> None:
+    model = Model(history=[("a", True)] * 3)
+    whereabouts = Whereabouts(3)
+    whereabouts.settle(1, is_rewound=True)
+    course = Course(WritingCall(on_session()), Patience(FOREVER), whereabouts=whereabouts)
+    follow(course, model)
+    assert isinstance(course.transcript.error, errors.PositionMismatch)
+    assert course.transcript.error.position == 3
+    assert len(model.history) == 3
+
+
+def test_others_may_move_a_session_that_a_handle_opened_by_id_has_rewound() -> None:
+    whereabouts = Whereabouts()
+    whereabouts.settle(1, is_rewound=True)
+    course = Course(WritingCall(on_session()), Patience(FOREVER), whereabouts=whereabouts)
+    follow(course, Model(history=[("a", True)] * 3))
+    assert course.transcript.finish is not None
+    assert course.transcript.finish.start_position == 3
+
+
 def on_session(**fields: Any) -> generation_pb2.GenerateRequest:
     return generation_pb2.GenerateRequest(**{"session_id": SESSION, "prompt": "ab", "max_tokens": 4, **fields})
 
