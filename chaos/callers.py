@@ -75,6 +75,7 @@ class Caller:
         self._session: AsyncSession | None = None
         self._name = ""
         self._position = 0
+        self._is_own = True
         self._is_sure = True
 
     async def play(self, is_over: asyncio.Event) -> None:
@@ -123,7 +124,7 @@ class Caller:
         creating = self._client.create_session(model=self._tape.model, seed=self._tape.seed)
         info = await self._ask("create", name, creating)
         self._session, self._name, self._position = AsyncSession(self._client, info.id, info.position), name, 0
-        self._is_sure = True
+        self._is_own = self._is_sure = True
         return self._session
 
     async def _read_on(self, session: AsyncSession) -> None:
@@ -151,8 +152,8 @@ class Caller:
         for turn in range(self._draw.randint(2, 4)):
             if self._position < self._tape.length:
                 await self._read(handles[turn % 2], self._some(), is_named=self._draw.random() < 0.5)
-        self._session = self._client.open_session(session.id)  # the first handle knows an earlier position
-        self._is_sure = False
+        # The first handle knows an earlier position; one that is opened by id takes a session as it is.
+        self._session, self._is_own, self._is_sure = self._client.open_session(session.id), False, False
 
     async def _talk_to_nobody(self) -> None:
         """Generate without a session."""
@@ -182,7 +183,7 @@ class Caller:
         stream = self._generate(session.generate, tokens, is_slow=is_slow, **options)
         is_sure = is_named or session is self._session
         await self._hear(*stream, session=self._name, pieces=pieces, is_slow=is_slow, is_sure=is_sure)
-        self._is_sure = True
+        self._is_sure = self._is_own
 
     def _generate(
         self, generate: Callable[..., AsyncStream], tokens: int, *, is_slow: bool = False, **options: Any

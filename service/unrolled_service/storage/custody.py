@@ -8,9 +8,10 @@ the store one behind the other. A store that is down takes nothing from sessions
 import asyncio
 import copy
 import logging
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 from unrolled_service.bridge.workers import Worker, Workers
@@ -29,6 +30,8 @@ from unrolled_service.snapshots.keys import Keys
 from unrolled_service.snapshots.snapshot import Content, Host, encode, open_snapshot
 from unrolled_service.storage.store import SessionStore
 from unrolled_service.telemetry.calls import note
+
+_R = TypeVar("_R")
 
 _log = logging.getLogger(__name__)
 _GONE = (SessionNotFound, SessionExpired, SessionEvicted)
@@ -75,7 +78,7 @@ class Custody:
         self.hosts = hosts
         self._keys = keys
         self._settings = settings
-        self._writes: set[asyncio.Task[None]] = set()
+        self._writes: set[asyncio.Task[Any]] = set()
         self._unstored: set[tuple[str, str]] = set()  # of all tenants, as are the turns
         self._turns: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
 
@@ -149,6 +152,16 @@ class Custody:
             return
         async with self._turn(session_id):
             await self._write(self._store, self._workers.of_session(session_id), session_id, lease_s, rewound)
+
+    async def complete(self, moving: Coroutine[Any, Any, _R]) -> _R:
+        """Move a session and store it to the end, though the caller may go away in the middle; ``settle`` waits.
+
+        What only memory knows of would be gone with this server, and its caller, who asks again, would not hear of it.
+        """
+        task = asyncio.create_task(moving)
+        self._writes.add(task)
+        task.add_done_callback(self._writes.discard)
+        return await asyncio.shield(task)
 
     def save_later(self, session_id: str) -> "asyncio.Task[None]":
         """Write a session to the store without anybody waiting, unless for the task; ``settle`` does."""
