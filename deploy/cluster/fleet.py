@@ -9,12 +9,12 @@ import sys
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from http import HTTPStatus
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Self
 
 import yaml
+from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
 from redis.exceptions import RedisError
 
@@ -29,6 +29,7 @@ Link = Callable[[str, str, str], str]
 
 START_LIMIT_S = 60.0
 _ANSWER_S = 2.0
+_HEALTHY, _REPLICAS = "envoy_cluster_membership_healthy", {"envoy_cluster_name": "replicas"}
 _NOTHING: Mapping[str, object] = MappingProxyType({})
 
 
@@ -101,6 +102,8 @@ class Fleet:
         _start([self.redis])
         _start(self.replicas)
         _start([each for each in self.members if each not in (self.redis, *self.replicas)])
+        if self._has_envoy:
+            self.wait_balanced(START_LIMIT_S)
 
     def stop(self, grace_s: float = 30.0) -> None:
         """Stop everything: servers drain while callers still reach them, the store goes last.
@@ -111,6 +114,19 @@ class Fleet:
         _each(self.replicas, lambda member: member.stop(grace_s))
         for member in reversed(self.members):
             member.stop(grace_s)
+
+    def wait_balanced(self, limit_s: float) -> None:
+        """Wait until Envoy gives calls to every server.
+
+        Raises:
+            MemberFailed: it does not within so many seconds.
+        """
+        self.envoy.wait_until(lambda: self._count_healthy() == len(self.replicas), limit_s, "has not all servers")
+
+    def _count_healthy(self) -> float:
+        page = _read_page(f"http://{self.metrics['envoy']}/stats/prometheus")
+        samples = (each for family in text_string_to_metric_families(page) for each in family.samples)
+        return sum(each.value for each in samples if each.name == _HEALTHY and _REPLICAS.items() <= each.labels.items())
 
     def __enter__(self) -> Self:
         try:
@@ -207,8 +223,13 @@ def _answers_ping(host: str, port: int) -> bool:
 
 
 def _answers_page(url: str) -> bool:
+    return bool(_read_page(url))
+
+
+def _read_page(url: str) -> str:
+    """Return a page's text; nothing where it does not answer, or not with success."""
     try:
         with urllib.request.urlopen(url, timeout=_ANSWER_S) as answer:
-            return bool(answer.status == HTTPStatus.OK)
+            return str(answer.read().decode())
     except OSError:
-        return False
+        return ""

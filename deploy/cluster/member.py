@@ -72,10 +72,23 @@ class Member:
         Raises:
             MemberFailed: it ended, or did not within so many seconds.
         """
+        self.wait_until(self._is_ready, limit_s, "is not ready")
+
+    def wait_until(self, question: Callable[[], bool], limit_s: float, trouble: str) -> None:
+        """Ask until the answer is yes.
+
+        Args:
+            question: what is asked, without raising.
+            limit_s: for how many seconds.
+            trouble: what is wrong with the program while it is not.
+
+        Raises:
+            MemberFailed: it ended, or the answer was never yes.
+        """
         deadline = time.monotonic() + limit_s
-        while not self._is_ready():
+        while not question():
             if not self.is_running or time.monotonic() >= deadline:
-                what = f"was not ready within {limit_s:g} s" if self.is_running else "ended"
+                what = f"{trouble} after {limit_s:g} s" if self.is_running else "ended"
                 raise MemberFailed(f"{self.name} {what}:\n{self.read_tail()}")
             time.sleep(_POLL_S)
 

@@ -151,6 +151,22 @@ def test_a_stream_that_is_read_to_its_end_frees_its_session_by_itself(alphabet: 
     assert engine.streams == 1
 
 
+def test_a_session_follows_a_stream_that_is_always_ahead_of_its_reader(alphabet: Bundle) -> None:
+    clock = Clock()
+    engine = make_engine(alphabet, max_steps=4, clock=clock)
+    session = engine.create_session("", seed=1, ttl_s=None)
+    reader = Reader(is_eager=False)
+    stream, _ = begin(engine, "hello", 1000, session_id=session.id, reader=reader)
+    for turn in range(100):
+        clock.now += 0.1  # time for news of every slice
+        run_slice(engine)
+        if turn > 5:
+            reader.read(1)  # of a slice before
+    assert len(reader.text) > 200
+    assert 5 + len(reader.text) - session.consumed <= 10 * 4
+    engine.close(stream)
+
+
 def test_a_session_takes_one_stream_at_a_time(alphabet: Bundle) -> None:
     engine = make_engine(alphabet)
     session = engine.create_session("", seed=1, ttl_s=None)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from unrolled_service.graphs.state import Floats
 from unrolled_service.lanes.scheduler import Scheduler
 from unrolled_service.models.bundle import Bundle
-from unrolled_service.rows.row import Row
+from unrolled_service.rows.row import Mark, Row
 from unrolled_service.rows.slice import Slice
 from unrolled_service.sessions.history import Checkpoint, Format
 from unrolled_service.sessions.residency import Residency
@@ -102,8 +102,11 @@ class Lane(ABC):
         self.streams -= 1
         self.stop(row)
         if session := row.session:
-            if row.state is not None and row.can_advance_session():
-                self._advance([row], row.state[None])
+            newest = row.mark if row.state is None else Mark(row.consumed, row.state)
+            for mark in (row.mark, newest):
+                if mark is not None and row.can_advance_session(mark.position):
+                    self._advance(row, mark)
+            row.mark = None
             row.keep_delivered()
             session.row = None
             self.residency.rest(session)
@@ -115,13 +118,31 @@ class Lane(ABC):
                 row.chosen_at = now
                 self._record.queue_waits_s.append(now - row.arrived)
 
-    def _advance(self, rows: Sequence[Row], states: Floats) -> None:
-        """Give sessions the states of their rows, f32[len(rows), S]."""
-        self.residency.write([row.session for row in rows if row.session], states)
-        for row, state in zip(rows, states, strict=True):
-            row.advance_session()
-            if row.session and row.session.history.wants_checkpoint(row.consumed):
-                self.residency.keep(row.session, Checkpoint(row.consumed, state.tobytes()))
+    def _advance_sessions(self, rows: Sequence[Row]) -> None:
+        """Let sessions follow to states whose text was delivered, so that whoever goes on has little to feed again.
+
+        A row is nearly always ahead of its reader. So it marks a state, and the session takes that when the reader
+        has come past it; then the row marks the next one.
+        """
+        for row in rows:
+            if row.mark is not None and row.can_advance_session(row.mark.position):
+                self._advance(row, row.mark)
+                row.mark = None
+            if row.mark is None and row.session is not None and row.session.consumed < row.consumed:
+                row.mark = Mark(row.consumed, self._state_of(row))
+
+    @abstractmethod
+    def _state_of(self, row: Row) -> Floats:
+        """Return a copy of the state of a row that runs, f32[S]."""
+
+    def _advance(self, row: Row, mark: Mark) -> None:
+        """Give a row's session a state that it had."""
+        if row.session is None:
+            return
+        self.residency.write([row.session], mark.state[None])
+        row.advance_session(mark.position)
+        if row.session.history.wants_checkpoint(mark.position):
+            self.residency.keep(row.session, Checkpoint(mark.position, mark.state.tobytes()))
 
     def _close_record(self, rows: int, steps: int, marks: Sequence[float]) -> Slice:
         """Return the record of the slice, whose beats lie between these moments, and begin the next one."""

@@ -108,11 +108,8 @@ class SequenceLane(Lane):
             part = Part(outcome.outputs[:count, i], outcome.trace[:count, i, places], ended_at, step_s)
             row.take(part, self._record)
 
-    def _advance_sessions(self, rows: Sequence[SequenceRow]) -> None:
-        """Let sessions follow to their rows' states, where everything up to there was delivered."""
-        for row in rows:
-            if row.state is not None and row.can_advance_session():
-                self._advance([row], row.state[None])
+    def _state_of(self, row: Row) -> Floats:
+        return self.residency.initial.copy() if row.state is None else row.state.copy()
 
     def _leave(self, row: SequenceRow) -> None:
         """Let a row go with arrays of its own, which keep no batch in memory however long it waits."""

@@ -87,10 +87,6 @@ class Table:
         state: Floats = self._state[row.place].copy()
         return state
 
-    def states_of(self, rows: Sequence[TextRow]) -> Floats:
-        """Return copies of several rows' states, f32[len(rows), S]."""
-        return self._state[[row.place for row in rows]]
-
     def batch(self, rows: Sequence[TextRow], steps: int) -> tuple[Batch, Floats]:
         """Return the arguments of the next run; they are this table's own memory."""
         size = len(rows)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import cast
 
 from unrolled_service.graphs.program import Program
+from unrolled_service.graphs.state import Floats
 from unrolled_service.lanes.lane import STAGES, Lane
 from unrolled_service.lanes.table import Table, count_inputs
 from unrolled_service.models.bundle import Bundle
@@ -93,11 +94,8 @@ class TextLane(Lane):
             record.deliveries.append(delivery)
         return delivery is not None
 
-    def _advance_sessions(self, rows: Sequence[TextRow]) -> None:
-        """Let sessions follow to their rows' states, where everything up to there was delivered."""
-        followers = [row for row in rows if row.session is not None and row.can_advance_session()]
-        if followers:
-            self._advance(followers, self._table.states_of(followers))
+    def _state_of(self, row: Row) -> Floats:
+        return self._table.state_of(cast(TextRow, row))
 
     def _take_out(self, row: Row) -> None:
         if row.place != NOWHERE:

@@ -121,9 +121,9 @@ class ReadingRow(SequenceRow):
         finish = self.finish(FinishReason.END, now, fed=self._read, given=0) if self.is_finished else None
         return Delivery(self.sink, "", self.sent, answers, finish)
 
-    def can_advance_session(self) -> bool:
-        """Return whether its state may become the session's: it needs no input that it has not taken."""
-        return self.session is not None and self.session.consumed < self.consumed <= self.sink.delivered
+    def can_advance_session(self, position: int) -> bool:
+        """Return whether the state at a position may become the session's: it needs no input that it has not taken."""
+        return self.session is not None and self.session.consumed < position <= self.sink.delivered
 
     def _note(self, inputs: Inputs) -> None:
         if self.trail:

@@ -6,6 +6,7 @@ The lanes advance rows without knowing what they are for; those that give text a
 
 import math
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import Any
 
 from numpy.typing import NDArray
@@ -22,6 +23,19 @@ from unrolled_service.tenants.terms import NOBODY
 NOWHERE = -1
 
 
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A state that a row had.
+
+    Attributes:
+        position: inputs of the history that it has taken.
+        state: f32[S], its own memory.
+    """
+
+    position: int
+    state: Floats
+
+
 class Row(ABC):
     """The progress of one call.
 
@@ -35,6 +49,7 @@ class Row(ABC):
         place: where it stands in the batch, or ``NOWHERE``.
         state: f32[S], its state while nobody else keeps it; None where it is needed no more.
         consumed: inputs of the history that its state has taken.
+        mark: a state that it had, which its session takes once the caller was shown what led to it; None without.
         start: position at which it began.
         sent: position of the last news handed to the sink.
         source: the row that makes its first state, where there is one.
@@ -66,6 +81,7 @@ class Row(ABC):
         self.place = NOWHERE
         self.state: Floats | None = None
         self.consumed = session.consumed if session else 0
+        self.mark: Mark | None = None
         self.start = self.sent = session.position if session else 0
         self.source: Row | None = None
         self.is_finished = False
@@ -135,19 +151,19 @@ class Row(ABC):
             total_s=now - self.arrived,
         )
 
-    def can_advance_session(self) -> bool:
-        """Return whether its state may become the session's.
+    def can_advance_session(self, position: int) -> bool:
+        """Return whether the state at a position, which it had, may become the session's.
 
-        It may when the caller was shown every input it has taken and one more, which a later call
+        It may when the caller was shown every input that the state has taken and one more, which a later call
         needs as its first.
         """
-        return self.session is not None and self.session.consumed < self.consumed < self.sink.delivered
+        return self.session is not None and self.session.consumed < position < self.sink.delivered
 
-    def advance_session(self) -> None:
-        """Note that the session now holds its state."""
+    def advance_session(self, position: int) -> None:
+        """Note that the session now holds its state at a position."""
         if self.session and self.trail:
-            self.trail.record(self.consumed)
-            self.session.consumed = self.consumed
+            self.trail.record(position)
+            self.session.consumed = position
 
     def unrecorded(self) -> Items:
         """Return the inputs that were delivered and are not in the session's history."""

@@ -12,7 +12,7 @@ from unrolled_client.wire.replies import seconds
 
 DOMAIN = "unrolled"
 # A server of ours says why. Where nobody does, it did not decide: there is none, the connection broke, or a proxy
-# lost its server in the middle of a stream and reset that.
+# between lost its server in the middle of a stream and reset that.
 _UNDECIDED = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN}
 
 
