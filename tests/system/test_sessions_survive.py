@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
+from chaos.network import Impairment, Network
 from tests.support.alphabet import greedy_text
-from tests.support.network import breaking_network
 from tests.support.redis import RedisServer, running_redis
 from tests.support.server import ROOT, ServerProcess, running_server, wait_until
 from unrolled_client import Client
@@ -356,11 +356,12 @@ def test_a_cut_network_is_not_noticed_by_twenty_readers(replicas: Replicas) -> N
     server = replicas.start()
     seeds = range(10)
     with (
-        breaking_network(server.address, cuts) as network,
+        Network() as network,
         Client(server.address) as direct,
-        Client(network.address) as client,
+        Client(network.link("client", "server", server.address)) as client,
         ThreadPoolExecutor(2 * len(seeds)) as pool,
     ):
+        network.impair("client", "server", Impairment(cuts=cuts))
         length = LONG // 2
         whole = [direct.generate("a", max_tokens=length, seed=seed).read() for seed in seeds]
         handles = [Session(client, direct.create_session(seed=seed).id, 0) for seed in seeds]

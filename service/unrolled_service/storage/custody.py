@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
+from unrolled_service.bridge.completion import complete
 from unrolled_service.bridge.workers import Worker, Workers
 from unrolled_service.engine import Engine
 from unrolled_service.errors import (
@@ -158,10 +159,7 @@ class Custody:
 
         What only memory knows of would be gone with this server, and its caller, who asks again, would not hear of it.
         """
-        task = asyncio.create_task(moving)
-        self._writes.add(task)
-        task.add_done_callback(self._writes.discard)
-        return await asyncio.shield(task)
+        return await complete(moving, self._writes)
 
     def save_later(self, session_id: str) -> "asyncio.Task[None]":
         """Write a session to the store without anybody waiting, unless for the task; ``settle`` does."""
