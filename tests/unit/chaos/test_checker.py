@@ -142,7 +142,10 @@ def test_swapped_texts_are_found_on_both_sides() -> None:
         story.read(0, 40)
         story.do("delete", None)
     ours, theirs = (story.entries for story in stories)
-    swapped = [replace(a, text=b.text) if isinstance(a, Piece) else a for a, b in zip(ours, theirs, strict=True)]
+    swapped = [
+        replace(a, text=b.text) if isinstance(a, Piece) and isinstance(b, Piece) else a
+        for a, b in zip(ours, theirs, strict=True)
+    ]
     verdict = judge(swapped)
     assert [violation.kind for violation in verdict.violations] == [Wrong.FOREIGN] * 2
     assert "other is to hear" in verdict.violations[0].message

@@ -17,9 +17,9 @@ def test_without_options_it_is_the_run_that_is_written_about() -> None:
 def test_every_number_has_its_bounds(option: str, low: int, high: int, capsys: pytest.CaptureFixture[str]) -> None:
     for number in (low, high):
         assert vars(parse([option, str(number)]))[option.removeprefix("--")] == number
-    for number in (low - 1, high + 1, "nan", "x"):
+    for text in (str(low - 1), str(high + 1), "nan", "x"):
         with pytest.raises(SystemExit):
-            parse([option, str(number)])
+            parse([option, text])
     assert option in capsys.readouterr().err
 
 
