@@ -1,5 +1,5 @@
-# Verbs: demo test check serve bench chaos bundles pictures proto dashboards docs lock sbom clean help. `make demo` and
-# `make test` set up .venv on first use.
+# Verbs: demo test check serve cluster bench chaos bundles pictures proto dashboards docs lock sbom clean help. `make demo`
+# and `make test` set up .venv on first use.
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
@@ -28,6 +28,9 @@ demo: .venv/.service  ## serve the shipped bundle and stream text from it
 
 serve: .venv/.service  ## serve the shipped bundle until ^C
 	@$(BIN)/unrolled serve
+
+cluster: .venv/.dev  ## run three servers behind Envoy, with Redis and Prometheus, until ^C
+	@$(BIN)/python -m deploy.cluster
 
 test: .venv/.dev  ## run the whole test suite
 	@$(BIN)/python -m pytest
@@ -69,4 +72,4 @@ sbom: .venv/.dev  ## write build/sbom.json, what the image is made of
 clean:  ## remove what was built
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help demo serve test check bench chaos bundles pictures proto dashboards docs lock sbom clean
+.PHONY: help demo serve cluster test check bench chaos bundles pictures proto dashboards docs lock sbom clean

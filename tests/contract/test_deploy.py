@@ -15,6 +15,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+from tests.support.envoy import read_envoy, read_listeners
 from tests.support.programs import demand
 from tests.support.redis import RedisServer, running_redis
 from unrolled_service.address import split_address
@@ -30,6 +31,7 @@ IMAGE = re.sub(r"\\\n\s*", "", (ROOT / "Dockerfile").read_text())
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
 GRAFANA = ROOT / "deploy" / "grafana" / "provisioning"
 PORTS = {name: split_address(Settings.model_fields[name].default)[1] for name in ("listen", "metrics_listen")}
+ENVOY = {each["name"]: each["address"]["socket_address"]["port_value"] for each in read_listeners()}
 PREFIX = "UNROLLED_"
 KEYS = "a:" + 64 * "0"
 UNITS = {"m": 2**20, "mb": 2**20, "g": 2**30}
@@ -133,15 +135,66 @@ def test_the_ports_are_those_that_are_listened_on() -> None:
             assert outside == inside
             if name == "unrolled":
                 assert int(inside) in PORTS.values()
+            elif name == "envoy":
+                assert int(inside) == ENVOY["front"]
             else:
                 assert f":{inside}/" in shlex.join(service["healthcheck"]["test"])
 
 
 def test_prometheus_scrapes_the_service_where_it_answers() -> None:
-    (job,) = SCRAPES["scrape_configs"]
-    assert job["job_name"] == "unrolled"
-    assert job["static_configs"] == [{"targets": [f"unrolled:{PORTS['metrics_listen']}"]}]
-    assert job.get("metrics_path", "/metrics") == "/metrics"
+    servers, envoy = SCRAPES["scrape_configs"]
+    assert (servers["job_name"], servers.get("metrics_path", "/metrics")) == ("unrolled", "/metrics")
+    (names,) = servers["dns_sd_configs"]
+    assert (names["names"], names["type"], names["port"]) == (["replicas"], "A", PORTS["metrics_listen"])
+    (names,) = envoy["dns_sd_configs"]
+    assert (names["names"], names["type"], names["port"]) == (["envoy"], "A", ENVOY["operators"])
+    assert "front" in {*SERVICES["prometheus"]["networks"]} & {*SERVICES["envoy"]["networks"]}
+
+
+def test_envoy_and_prometheus_look_up_every_server() -> None:
+    """The one that is published has the name of the others too, so that without them the name is known."""
+    (endpoint,) = [
+        each["endpoint"]["address"]["socket_address"]
+        for cluster in read_envoy()["static_resources"]["clusters"]
+        if cluster["name"] == "replicas"
+        for place in cluster["load_assignment"]["endpoints"]
+        for each in place["lb_endpoints"]
+    ]
+    assert endpoint == {"address": "replicas", "port_value": PORTS["listen"]}
+    assert UNROLLED["networks"]["front"]["aliases"] == [endpoint["address"]]
+    for name in ("replicas", "envoy", "prometheus", "load"):
+        assert "front" in SERVICES[name]["networks"]
+
+
+def test_a_service_that_is_scaled_has_nothing_that_two_cannot_have() -> None:
+    replicas = SERVICES["replicas"]
+    assert not {"ports", "container_name", "build", "hostname"} & {*replicas}
+    assert {name: replicas[name] for name in ("command", "environment", "secrets", "stop_grace_period")} == {
+        name: UNROLLED[name] for name in ("command", "environment", "secrets", "stop_grace_period")
+    }
+    assert read_limits("replicas") == read_limits("unrolled")
+
+
+@pytest.mark.program("envoy")
+def test_envoy_takes_its_flags_and_its_file(tmp_path: Path) -> None:
+    envoy = SERVICES["envoy"]
+    (mount,) = envoy["volumes"]
+    source, target, _ = mount.split(":")
+    assert envoy["entrypoint"] == ["envoy"]
+    words = [word.replace(target, str(ROOT / source)) for word in envoy["command"]]
+    command = [demand("envoy"), *words, "--mode", "validate", "--log-level", "warning"]
+    checked = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stderr
+    assert "eprecated" not in checked.stderr
+
+
+def test_envoys_memory_is_below_its_containers() -> None:
+    (heap,) = [
+        each["typed_config"]["max_heap_size_bytes"]
+        for each in read_envoy()["overload_manager"]["resource_monitors"]
+        if each["name"].endswith("fixed_heap")
+    ]
+    assert heap <= 0.8 * read_size(read_limits("envoy")["memory"])
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -160,7 +213,7 @@ def test_a_container_has_no_rights_to_spare(name: str) -> None:
 def test_what_is_mounted_exists() -> None:
     mounts = [mount for service in SERVICES.values() for mount in service.get("volumes", [])]
     paths = [mount for mount in mounts if mount.startswith(".")]
-    assert len(paths) >= 4
+    assert len(paths) >= 5
     for mount in paths:
         source, _, mode = mount.split(":")
         assert (ROOT / source).exists(), source
@@ -238,7 +291,11 @@ def test_the_demo_takes_its_command_lines() -> None:
         assert options.callers > 0
     assert options.seconds < float(load["healthcheck"]["timeout"].removesuffix("s"))
     assert load["profiles"] == ["demo"]
-    assert [name for name, service in SERVICES.items() if "profiles" in service] == ["load"]
+    assert {name: service["profiles"] for name, service in SERVICES.items() if "profiles" in service} == {
+        "load": ["demo"],
+        "replicas": ["cluster"],
+        "envoy": ["cluster"],
+    }
 
 
 def parse_load(path: Path, arguments: list[str]) -> argparse.Namespace:
@@ -261,7 +318,11 @@ def test_what_a_service_waits_for_has_a_health_check_and_a_network_in_common() -
 
 def test_only_the_service_reaches_redis() -> None:
     assert COMPOSE["networks"]["store"]["internal"] is True
-    assert [name for name, service in SERVICES.items() if "store" in service["networks"]] == ["unrolled", "redis"]
+    assert [name for name, service in SERVICES.items() if "store" in service["networks"]] == [
+        "unrolled",
+        "replicas",
+        "redis",
+    ]
     assert "ports" not in SERVICES["redis"]
 
 
