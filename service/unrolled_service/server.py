@@ -85,7 +85,6 @@ _PROBE_INTERVAL_S = 1.0
 _SWEEP_INTERVAL_S = 1.0
 _SERVING, _UNKNOWN = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
 _CLOSING_S = 5.0
-_LAST_CALLS_S = 0.5  # for calls that came as the port was being closed
 _POLL_S = 0.02
 
 
@@ -186,7 +185,11 @@ class Server:
             watch.cancel()
         if self._admin is not None:
             await self._admin.stop(None)
-        await self._grpc.stop(_LAST_CALLS_S)
+        closing = asyncio.create_task(self._grpc.stop(_CLOSING_S))  # calls that came before the port was closed
+        await asyncio.sleep(0)
+        await _is_true_within(_CLOSING_S, lambda: not self._guard.calls)
+        await self._grpc.stop(None)
+        await closing
         await self._custody.close()
         for worker in self._workers:
             await worker.driver.stop()

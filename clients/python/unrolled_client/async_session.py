@@ -195,7 +195,7 @@ class AsyncSession:
         """
         call = session_requests.rewind_session(self._id, to, preempt=preempt, expected_position=expected_position)
         info = await self._run_settled(call)
-        self._note(info, is_rewound=True)
+        self._note(info)
         return info
 
     async def snapshot(self, *, expected_position: int | None = None) -> bytes:
@@ -252,8 +252,8 @@ class AsyncSession:
                 await asyncio.sleep(delay_s)
         return await self._client._run(call)
 
-    def _note(self, info: SessionInfo, *, is_rewound: bool = False) -> None:
+    def _note(self, info: SessionInfo) -> None:
         if info.is_busy:
             self._whereabouts.report(info.position)
         else:
-            self._whereabouts.settle(info.position, is_rewound=is_rewound)
+            self._whereabouts.settle(info.position)

@@ -197,7 +197,7 @@ class Session:
         """
         call = session_requests.rewind_session(self._id, to, preempt=preempt, expected_position=expected_position)
         info = self._run_settled(call)
-        self._note(info, is_rewound=True)
+        self._note(info)
         return info
 
     def snapshot(self, *, expected_position: int | None = None) -> bytes:
@@ -254,8 +254,8 @@ class Session:
                 time.sleep(delay_s)
         return self._client._run(call)
 
-    def _note(self, info: SessionInfo, *, is_rewound: bool = False) -> None:
+    def _note(self, info: SessionInfo) -> None:
         if info.is_busy:
             self._whereabouts.report(info.position)
         else:
-            self._whereabouts.settle(info.position, is_rewound=is_rewound)
+            self._whereabouts.settle(info.position)

@@ -376,12 +376,14 @@ def test_what_is_left_is_asked_for_where_the_bundle_says_the_length() -> None:
 
 
 @given(REQUESTS, st.integers(1, 3))
-def test_a_handle_that_is_behind_the_session_begins_where_that_is(
+def test_a_shared_handle_that_is_behind_the_session_begins_where_that_is(
     request: generation_pb2.GenerateRequest, behind: int
 ) -> None:
     request.session_id = SESSION
     model = Model(history=[("a", True)] * 3)
-    course = course_of(request, position=3 - behind)
+    shared = Whereabouts()  # opened by id
+    shared.settle(3 - behind)
+    course = Course(WritingCall(request), Patience(FOREVER), whereabouts=shared)
     follow(course, model)
     assert course.transcript.finish is not None
     assert (course.transcript.finish.start_position, course.resumes) == (3, 0)
@@ -399,24 +401,15 @@ def test_a_session_behind_its_handle_has_lost_something_and_says_so(is_own: bool
     assert len(model.history) == 3
 
 
-def test_a_session_that_is_not_where_its_own_handle_rewound_it_says_so() -> None:
+def test_a_session_that_ran_ahead_of_its_own_handle_is_not_where_that_left_it_and_says_so() -> None:
     model = Model(history=[("a", True)] * 3)
     whereabouts = Whereabouts(3)
-    whereabouts.settle(1, is_rewound=True)
+    whereabouts.settle(1)
     course = Course(WritingCall(on_session()), Patience(FOREVER), whereabouts=whereabouts)
     follow(course, model)
     assert isinstance(course.transcript.error, errors.PositionMismatch)
     assert course.transcript.error.position == 3
     assert len(model.history) == 3
-
-
-def test_others_may_move_a_session_that_a_handle_opened_by_id_has_rewound() -> None:
-    whereabouts = Whereabouts()
-    whereabouts.settle(1, is_rewound=True)
-    course = Course(WritingCall(on_session()), Patience(FOREVER), whereabouts=whereabouts)
-    follow(course, Model(history=[("a", True)] * 3))
-    assert course.transcript.finish is not None
-    assert course.transcript.finish.start_position == 3
 
 
 def on_session(**fields: Any) -> generation_pb2.GenerateRequest:

@@ -74,9 +74,9 @@ def fallen_behind(position: int, floor: int) -> PositionMismatch:
     return _misplaced(f"the session is at position {position}, before {floor} where its handle left it", position)
 
 
-def not_rewound(position: int, ceiling: int) -> PositionMismatch:
-    """Return what it means that a session is after the position to which its handle rewound it."""
-    return _misplaced(f"the session is at position {position}, after {ceiling} where it was rewound to", position)
+def run_ahead(position: int, certain: int) -> PositionMismatch:
+    """Return what it means that a session is after the position where its own handle left it."""
+    return _misplaced(f"the session is at position {position}, after {certain} where its handle left it", position)
 
 
 def _misplaced(message: str, position: int) -> PositionMismatch:

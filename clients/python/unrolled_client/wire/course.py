@@ -52,7 +52,7 @@ class Course:
         self._whereabouts = whereabouts or Whereabouts()
         self._ask_timeout_s = ask_timeout_s
         self._start = self._known_start()
-        self._floor, self._ceiling = self._whereabouts.floor or 0, self._whereabouts.ceiling
+        self._floor, self._certain = self._whereabouts.floor or 0, self._whereabouts.certain
         self._break: UnrolledError | None = None
         self._overcome: UnrolledError | None = None
         self._loss: UnrolledError | None = None
@@ -223,8 +223,8 @@ class Course:
         """Return the position of a session that was not asked for at a certain one."""
         if position < self._floor:
             self._loss = breaks.fallen_behind(position, self._floor)
-        elif self._ceiling is not None and position > self._ceiling:
-            self._loss = breaks.not_rewound(position, self._ceiling)
+        elif self._certain is not None and position > self._certain:
+            self._loss = breaks.run_ahead(position, self._certain)
         else:
             return position
         raise self._loss from self._break

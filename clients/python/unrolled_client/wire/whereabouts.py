@@ -17,7 +17,6 @@ class Whereabouts:
         self.position = position
         self._is_own = position is not None
         self._is_settled = position is not None
-        self._is_rewound = False
 
     @property
     def certain(self) -> int | None:
@@ -29,14 +28,6 @@ class Whereabouts:
         """Return the position behind which the session cannot be unless something was lost; None: not known."""
         return self.position if self._is_settled else None
 
-    @property
-    def ceiling(self) -> int | None:
-        """Return the position to which this handle has rewound its own session, unless something came after that.
-
-        Found further on, the session is where it was before: a store that was away has not heard of the rewinding.
-        """
-        return self.certain if self._is_rewound else None
-
     def depart(self) -> None:
         """Note that a stream begins."""
         self._is_settled = False
@@ -46,8 +37,7 @@ class Whereabouts:
         self.position = position
         self._is_settled = False
 
-    def settle(self, position: int, *, is_rewound: bool = False) -> None:
+    def settle(self, position: int) -> None:
         """Note the position of a session that rests."""
         self.position = position
         self._is_settled = True
-        self._is_rewound = is_rewound
