@@ -1,5 +1,5 @@
-# Verbs: demo test check serve cluster bench bundles pictures proto dashboards docs lock sbom clean help. `make demo` and
-# `make test` set up .venv on first use.
+# Verbs: demo test check serve cluster bench chaos bundles pictures proto dashboards docs lock sbom clean help. `make demo`
+# and `make test` set up .venv on first use.
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
@@ -42,6 +42,9 @@ check: .venv/.dev  ## lint, format, type and security checks
 bench: .venv/.dev  ## measure against roofs of the same run
 	@$(BIN)/python -m bench
 
+chaos: .venv/.dev  ## break a cluster of this machine for a while and check every character
+	@$(BIN)/python -m chaos
+
 bundles: .venv/.dev  ## train the small shipped bundles again
 	@$(BIN)/python examples/bundles.py
 
@@ -69,4 +72,4 @@ sbom: .venv/.dev  ## write build/sbom.json, what the image is made of
 clean:  ## remove what was built
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help demo serve cluster test check bench bundles pictures proto dashboards docs lock sbom clean
+.PHONY: help demo serve cluster test check bench chaos bundles pictures proto dashboards docs lock sbom clean

@@ -31,9 +31,9 @@ So far everything runs in a plain ``for`` loop. From here on it is asyncio:
 
 10. ``tally``, ``metrics``; ``telemetry``: ``calls``, ``logs``, ``traces``, ``access``
        what operators see; what is known and said of a call
-    ``bridge``: ``outbox``, ``driver``, ``workers``, ``catalog``
+    ``bridge``: ``outbox``, ``driver``, ``workers``, ``catalog``, ``completion``
        news that waits for its reader; an engine's thread and the way to it; several of them; the bundles that come and
-       go while they run
+       go while they run; work that outlives its caller
 11. ``storage``: ``gate``, ``store``, ``scripts``, ``redis_store``, ``custody``, ``keeper``, ``idempotency``
        who has a session, also when a server is gone; keeping it while it streams; calls made twice
 12. ``callers``: ``identity``, ``scopes``, ``tokens``, ``claims``, ``authentication``, ``certificates``,

@@ -187,7 +187,11 @@ class Server:
             watch.cancel()
         if self._admin is not None:
             await self._admin.stop(None)
+        closing = asyncio.create_task(self._grpc.stop(_CLOSING_S))  # calls that came before the port was closed
+        await asyncio.sleep(0)
+        await _is_true_within(_CLOSING_S, lambda: not self._guard.calls)
         await self._grpc.stop(None)
+        await closing
         await self._custody.close()
         for worker in self._workers:
             await worker.driver.stop()

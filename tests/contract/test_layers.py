@@ -39,7 +39,7 @@ PACKAGES = (
     ("lanes", "table line places scheduler lane text_lane sequence_lane"),
     ("", "registry engine tally metrics"),
     ("telemetry", "calls logs traces access"),
-    ("bridge", "outbox driver workers catalog"),
+    ("bridge", "outbox driver workers catalog completion"),
     ("storage", "gate store scripts redis_store custody keeper idempotency"),
     ("callers", "identity scopes tokens claims authentication certificates issuing"),
     (

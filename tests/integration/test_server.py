@@ -6,6 +6,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from typing import Any
 
 import grpc
 import pytest
@@ -19,7 +20,9 @@ from unrolled_client import AsyncClient, Client
 from unrolled_client.errors import Draining, InternalError, ReaderStalled
 from unrolled_service.graphs.program import Program
 from unrolled_service.models.bundle import Bundle
+from unrolled_service.rpc.model import ModelService
 from unrolled_service.server import Server
+from unrolled_service.settings import Settings
 
 _LIMIT_S = 20
 CANARY = "canary-/etc/passwd-hunter2"
@@ -31,6 +34,17 @@ def metric(server: Server, name: str) -> float:
         lines = page.read().decode().splitlines()
     (value,) = [float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"{name} ")]
     return value
+
+
+async def is_closed(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    try:
+        _, writer = await asyncio.open_connection(host, int(port))
+    except OSError:
+        return True
+    writer.close()
+    await writer.wait_closed()
+    return False
 
 
 def wait_until(is_true: Callable[[], bool]) -> None:
@@ -204,6 +218,34 @@ def test_a_drain_ends_what_outlasts_the_grace_time(alphabet: Bundle) -> None:
     assert isinstance(error, Draining)
     assert text == greedy_text("hello", len(text))
     assert text
+
+
+def test_a_call_that_came_before_the_port_was_closed_is_answered(
+    alphabet: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        came, may_go_on = asyncio.Event(), asyncio.Event()
+        answer = ModelService.ListModels
+
+        async def answer_later(self: ModelService, request: Any, context: Any) -> Any:
+            came.set()
+            await may_go_on.wait()
+            return await answer(self, request, context)
+
+        monkeypatch.setattr(ModelService, "ListModels", answer_later)
+        server = Server([alphabet], Settings(listen="127.0.0.1:0", metrics_listen="127.0.0.1:0"))
+        await server.start()
+        async with AsyncClient(server.address, resume=None) as client:
+            asking = asyncio.create_task(client.models())
+            await came.wait()
+            stopping = asyncio.create_task(server.stop())
+            while not await is_closed(server.address):
+                pass
+            may_go_on.set()
+            assert [model.name for model in await asking] == ["alphabet"]
+            await stopping
+
+    asyncio.run(asyncio.wait_for(scenario(), _LIMIT_S))
 
 
 def test_several_bundles_are_served_side_by_side(alphabet: Bundle, dice: Bundle) -> None:

@@ -2,6 +2,8 @@
 
 import asyncio
 import random
+import threading
+import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,15 +16,17 @@ from google.protobuf.duration_pb2 import Duration
 from tests.integration.test_server import metric
 from tests.support.alphabet import greedy_text
 from tests.support.refusals import Refusal, refusal
+from tests.support.server import wait_until
 from tests.support.serving import serving
 from unrolled.v1 import session_pb2 as wire
 from unrolled.v1.generation_pb2 import Finish, GenerateRequest
 from unrolled.v1.generation_pb2_grpc import GenerationServiceStub
 from unrolled.v1.session_pb2_grpc import SessionServiceStub
 from unrolled_client import AsyncClient, Client
-from unrolled_client.errors import Preempted
+from unrolled_client.errors import DeadlineExceeded, Preempted
 from unrolled_service.models.bundle import Bundle
 from unrolled_service.server import Server
+from unrolled_service.storage.custody import Custody
 
 HELLO = "hello"
 ENDLESS = 10**7
@@ -553,3 +557,28 @@ def test_the_asynchronous_client_copies_rewinds_and_moves_a_session(server: Serv
     asyncio.run(scenario())
     with Client(server.address) as client:
         assert not [*client.list_sessions()]
+
+
+def test_a_rewinding_is_stored_though_its_caller_goes_away(alphabet: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    may_go_on, is_saved = threading.Event(), threading.Event()
+
+    async def save(_self: Custody, _session_id: str, *, lease_s: float = 0.0, rewound: bool = False) -> None:  # noqa: ARG001
+        if rewound:
+            await asyncio.to_thread(may_go_on.wait, 20)
+            is_saved.set()
+
+    monkeypatch.setattr(Custody, "save", save)
+    ended = 'unrolled_rpc_total{code="DEADLINE_EXCEEDED",method="/unrolled.v1.SessionService/RewindSession"}'
+
+    def read_page(server: Server) -> str:
+        with urllib.request.urlopen(f"{server.metrics_url}/metrics", timeout=5) as page:
+            return str(page.read().decode())
+
+    with serving(alphabet) as server, Client(server.address) as client:
+        with Client(server.address, call_timeout=0.2, resume=None) as hasty, client.session() as session:
+            session.generate("abc", max_tokens=5).read()
+            with pytest.raises(DeadlineExceeded):
+                hasty.open_session(session.id).rewind(to=3)
+            wait_until(lambda: ended in read_page(server), "the server has noticed")
+            may_go_on.set()
+            assert is_saved.wait(20)

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
+from chaos.network import Impairment, Network
 from tests.support.alphabet import greedy_text
-from tests.support.network import breaking_network
 from tests.support.redis import RedisServer, running_redis
 from tests.support.server import ROOT, ServerProcess, running_server, wait_until
 from unrolled_client import Client
@@ -284,6 +284,30 @@ def test_a_store_that_is_away_takes_nothing_from_sessions_in_memory(
             assert there.generate(max_tokens=30, temperature=0).read() == greedy_text("a", 90)[60:]
 
 
+def test_what_could_not_be_stored_is_stored_when_the_store_is_back(
+    bundle: Path, durable_redis: RedisServer, keys: Path
+) -> None:
+    with ExitStack() as stack:
+        replicas = Replicas(bundle, durable_redis, keys, stack)
+        server, other = replicas.start(), replicas.start()
+        client, elsewhere = (stack.enter_context(Client(each.address, resume=None)) for each in (server, other))
+        rewound = Session(client, client.create_session().id, 0)
+        assert rewound.generate("a", max_tokens=30, temperature=0).read() == greedy_text("a", 30)
+
+        durable_redis.stop()
+        wait_until(lambda: server.read_page("/readyz").startswith("degraded"), "the server says so")
+        made = Session(client, client.create_session().id, 0)
+        assert made.generate("a", max_tokens=30, temperature=0).read() == greedy_text("a", 30)
+        assert rewound.rewind(to=11).position == 11
+        durable_redis.start()
+
+        for session_id, position in ((made.id, 31), (rewound.id, 11)):
+            wait_until(lambda: stored_position(durable_redis, session_id) == position, "it is stored")  # noqa: B023
+            there = elsewhere.open_session(session_id)
+            more = there.generate(max_tokens=30, temperature=0, expected_position=position).read()
+            assert more == greedy_text("a", position + 29)[position - 1 :]
+
+
 def test_a_session_that_is_used_here_and_there_never_goes_back(replicas: Replicas) -> None:
     servers = replicas.start(), replicas.start()
     with Client(servers[0].address, resume=None) as first, Client(servers[1].address, resume=None) as second:
@@ -332,11 +356,12 @@ def test_a_cut_network_is_not_noticed_by_twenty_readers(replicas: Replicas) -> N
     server = replicas.start()
     seeds = range(10)
     with (
-        breaking_network(server.address, cuts) as network,
+        Network() as network,
         Client(server.address) as direct,
-        Client(network.address) as client,
+        Client(network.link("client", "server", server.address)) as client,
         ThreadPoolExecutor(2 * len(seeds)) as pool,
     ):
+        network.impair("client", "server", Impairment(cuts=cuts))
         length = LONG // 2
         whole = [direct.generate("a", max_tokens=length, seed=seed).read() for seed in seeds]
         handles = [Session(client, direct.create_session(seed=seed).id, 0) for seed in seeds]

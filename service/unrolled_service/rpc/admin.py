@@ -3,10 +3,10 @@
 import asyncio
 import re
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import grpc
 from google.protobuf.duration_pb2 import Duration
@@ -14,6 +14,7 @@ from google.protobuf.duration_pb2 import Duration
 from unrolled.admin.v1 import admin_pb2 as wire
 from unrolled.admin.v1.admin_pb2_grpc import AdminServiceServicer
 from unrolled_service.bridge.catalog import Catalog
+from unrolled_service.bridge.completion import complete
 from unrolled_service.bridge.workers import Workers
 from unrolled_service.errors import BundleError, Draining, InvalidField
 from unrolled_service.lanes.lane import Lane
@@ -30,7 +31,6 @@ MAX_BUNDLE_LENGTH = 512
 MAX_GRACE_S = 86_400
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_R = TypeVar("_R")
 
 
 class AdminService(AdminServiceServicer):
@@ -78,7 +78,7 @@ class AdminService(AdminServiceServicer):
                 self._metrics.count_bundle_failure("golden" if isinstance(error, RunDiffers) else "invalid")
                 raise InvalidField("bundle", str(error)) from error
             self._metrics.count_passed_over(bundle)
-            is_new = await self._finish(self._catalog.add(bundle))
+            is_new = await complete(self._catalog.add(bundle), self._changes)
         return wire.LoadModelResponse(model=self._describe(bundle), is_new=is_new)
 
     async def UnloadModel(
@@ -89,7 +89,7 @@ class AdminService(AdminServiceServicer):
             raise InvalidField("model", f"must have 1 to {MAX_MODEL_LENGTH} characters, has {len(request.model)}")
         grace_s = _read_grace(request.grace) if request.HasField("grace") else self._settings.drain_grace_s
         removal = self._catalog.remove(request.model, _read_sha256(request.sha256), grace_s)
-        unloaded = await self._finish(removal)
+        unloaded = await complete(removal, self._changes)
         return wire.UnloadModelResponse(
             streams_ended=unloaded.streams, sessions_ended=unloaded.sessions, is_gone=unloaded.is_gone
         )
@@ -139,13 +139,6 @@ class AdminService(AdminServiceServicer):
             if bundle.sha256 == contents.sha256:
                 return bundle
         return await asyncio.to_thread(admit_contents, contents, settings, is_trusted=not below)
-
-    async def _finish(self, change: Coroutine[Any, Any, _R]) -> _R:
-        """Make a change to its end, also if the caller goes away in the middle of it."""
-        task = asyncio.ensure_future(change)
-        self._changes.add(task)
-        task.add_done_callback(self._changes.discard)
-        return await asyncio.shield(task)
 
     def _describe(self, bundle: Bundle) -> wire.ModelStats:
         lanes: list[Lane] = self._catalog.lanes(bundle.host.key)

@@ -127,9 +127,13 @@ class SessionService(SessionServiceServicer):
         worker = await custody.hold(session_id, lease_s=0.0)
         asked = session_id, request.position, expected, custody.owner
         rewind = partial(worker.driver.call, _rewind, worker.engine, *asked)
-        now = await (preempting(worker, session_id, rewind, owner=custody.owner) if request.preempt else rewind())
-        await custody.save(session_id, rewound=True)
-        return wire.RewindSessionResponse(session=write_session(now))
+
+        async def move() -> SessionInfo:
+            now = await (preempting(worker, session_id, rewind, owner=custody.owner) if request.preempt else rewind())
+            await custody.save(session_id, rewound=True)
+            return now
+
+        return wire.RewindSessionResponse(session=write_session(await custody.complete(move())))
 
     async def ExportSnapshot(
         self, request: wire.ExportSnapshotRequest, _: grpc.aio.ServicerContext

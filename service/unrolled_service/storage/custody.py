@@ -8,11 +8,13 @@ the store one behind the other. A store that is down takes nothing from sessions
 import asyncio
 import copy
 import logging
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
+from unrolled_service.bridge.completion import complete
 from unrolled_service.bridge.workers import Worker, Workers
 from unrolled_service.engine import Engine
 from unrolled_service.errors import (
@@ -30,9 +32,12 @@ from unrolled_service.snapshots.snapshot import Content, Host, encode, open_snap
 from unrolled_service.storage.store import SessionStore
 from unrolled_service.telemetry.calls import note
 
+_R = TypeVar("_R")
+
 _log = logging.getLogger(__name__)
 _GONE = (SessionNotFound, SessionExpired, SessionEvicted)
 _FIRST_EPOCH = 1
+_MOST_UNSTORED = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +79,8 @@ class Custody:
         self.hosts = hosts
         self._keys = keys
         self._settings = settings
-        self._writes: set[asyncio.Task[None]] = set()
+        self._writes: set[asyncio.Task[Any]] = set()
+        self._unstored: set[tuple[str, str]] = set()  # of all tenants, as are the turns
         self._turns: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
 
     def of(self, tenant: str) -> "Custody":
@@ -148,6 +154,13 @@ class Custody:
         async with self._turn(session_id):
             return await self._write(self._store, self._workers.of_session(session_id), session_id, lease_s, rewound)
 
+    async def complete(self, moving: Coroutine[Any, Any, _R]) -> _R:
+        """Move a session and store it to the end, though the caller may go away in the middle; ``settle`` waits.
+
+        What only memory knows of would be gone with this server, and its caller, who asks again, would not hear of it.
+        """
+        return await complete(moving, self._writes)
+
     def save_later(self, session_id: str) -> "asyncio.Task[None]":
         """Write a session to the store without anybody waiting, unless for the task; ``settle`` does."""
         task = asyncio.create_task(self._save_quietly(session_id))
@@ -187,12 +200,23 @@ class Custody:
         """Write what is to be written and leave the store."""
         await self.settle()
         if self._store is not None:
+            await self._catch_up(self._store)
             await self._store.close()
 
     async def probe(self) -> None:
-        """Ask the store whether it answers."""
-        if self._store is not None:
-            await self._store.ping()
+        """Ask the store whether it answers; if so, write what could not be written before.
+
+        The next use of these sessions may be with another server, to which they are what the store says.
+        """
+        if self._store is not None and await self._store.ping():
+            await self._catch_up(self._store)
+
+    async def _catch_up(self, store: SessionStore) -> None:
+        for owner, session_id in tuple(self._unstored):
+            if not store.is_available:
+                return
+            self._unstored.discard((owner, session_id))
+            await self.of(owner)._save_quietly(session_id)
 
     def _turn(self, session_id: str) -> asyncio.Lock:
         """Return what keeps the calls of a session to the store one behind the other."""
@@ -249,6 +273,8 @@ class Custody:
                 await write(rewound=True)
         except StoreUnavailable:
             _log.warning("a session could not be stored; it goes on in memory")
+            if len(self._unstored) < _MOST_UNSTORED:
+                self._unstored.add((self.owner, session_id))
             return bool(epoch)
         except (SessionMoved, *_GONE):
             await worker.driver.call(_drop, worker.engine, session_id, self.owner)

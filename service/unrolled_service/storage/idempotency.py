@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
+from unrolled_service.bridge.completion import complete
 from unrolled_service.errors import IdempotencyConflict
 
 REMEMBERED_S = 600.0
@@ -24,7 +25,6 @@ class _Call:
     request: bytes
     until: float
     reply: Any = None
-    task: "asyncio.Task[Any] | None" = None
 
 
 class Idempotency:
@@ -37,6 +37,7 @@ class Idempotency:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._calls: OrderedDict[tuple[str, str], _Call] = OrderedDict()
+        self._running: set[asyncio.Task[Any]] = set()
 
     async def once(self, key: str, request: Message, answer: Callable[[], Awaitable[_R]], *, owner: str = "") -> _R:
         """Return the answer to a request, or the one that was given to it before; without a key there is none before.
@@ -78,5 +79,4 @@ class Idempotency:
             return reply
 
         # A caller that goes away will ask again, and must then find what was made for it.
-        call.task = asyncio.create_task(remember())
-        return await asyncio.shield(call.task)
+        return await complete(remember(), self._running)

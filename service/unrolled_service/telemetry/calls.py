@@ -34,7 +34,7 @@ class Call:
         began_s: ``time.monotonic`` of its arrival.
     """
 
-    __slots__ = ("_context", "_request_id", "began_s", "finish", "method", "model", "session_id")
+    __slots__ = ("_metadata", "_request_id", "began_s", "finish", "method", "model", "session_id")
 
     def __init__(self, method: str, context: grpc.aio.ServicerContext) -> None:
         self.method = method
@@ -42,14 +42,15 @@ class Call:
         self.session_id: str | None = None
         self.finish: Finish | None = None
         self.began_s = time.monotonic()
-        self._context = context
+        # Read now: what a call leaves behind may outlive it, and gRPC's memory of the metadata does not.
+        self._metadata: Iterable[tuple[str, str | bytes]] = context.invocation_metadata() or ()
         self._request_id = ""
 
     @property
     def request_id(self) -> str:
         """What the caller names the call by: 1 to 64 of ``A-Z a-z 0-9 . _ -`` in ``x-request-id``; else one is made.
 
-        Most calls end without being asked, so it is found when it is asked for.
+        Most calls end without being asked, so it is found or made when it is asked for.
         """
         if not self._request_id:
             given = self.read_metadata(REQUEST_ID_KEY)
@@ -59,8 +60,7 @@ class Call:
 
     def read_metadata(self, key: str) -> str | None:
         """Return what the caller sent under a key; None for nothing, for bytes, and for more than one."""
-        metadata: Iterable[tuple[str, str | bytes]] = self._context.invocation_metadata() or ()
-        found = [value for name, value in metadata if name == key]
+        found = [value for name, value in self._metadata if name == key]
         return found[0] if len(found) == 1 and isinstance(found[0], str) else None
 
 

@@ -114,16 +114,21 @@ def test_a_session_opened_by_id_asks_where_it_is_at_the_first_read(hasty: Any, f
     assert generations(fake)[0].expected_position == 4
 
 
-def test_a_session_that_moved_on_is_followed_unless_a_position_was_expected(hasty: Any, fake: FakeServer) -> None:
+def test_a_session_that_moved_on_is_followed_by_those_who_share_it(hasty: Any, fake: FakeServer) -> None:
     fake.cuts = []
     with hasty.session() as session:
         fake.sessions[session.id].position = 5
-        stream = session.generate("a", max_tokens=2)
-        assert stream.read() == alphabet(6, 2)
-        assert (stream.finish.start_position, stream.resumes) == (5, 0)
+        with pytest.raises(errors.PositionMismatch, match="at position 5, after 0"):
+            session.generate("a", max_tokens=2).read()
+        shared = hasty.open_session(session.id)
+        for position in (5, 12):
+            fake.sessions[session.id].position = position
+            stream = shared.generate("a", max_tokens=2)
+            assert stream.read() == alphabet(position + 1, 2)
+            assert (stream.finish.start_position, stream.resumes) == (position, 0)
         with pytest.raises(errors.PositionMismatch) as caught:
-            session.generate("a", max_tokens=2, expected_position=5).read()
-        assert caught.value.position == 8
+            shared.generate("a", max_tokens=2, expected_position=5).read()
+        assert caught.value.position == 15
 
 
 def test_a_session_that_is_busy_with_the_broken_stream_is_waited_for(hasty: Any, fake: FakeServer) -> None:

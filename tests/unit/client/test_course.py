@@ -88,12 +88,14 @@ def test_what_is_left_is_asked_for_where_the_bundle_says_the_length() -> None:
 
 
 @given(REQUESTS, st.integers(1, 3))
-def test_a_handle_that_is_behind_the_session_begins_where_that_is(
+def test_a_shared_handle_that_is_behind_the_session_begins_where_that_is(
     request: generation_pb2.GenerateRequest, behind: int
 ) -> None:
     request.session_id = SESSION
     model = Model(history=[("a", True)] * 3)
-    course = course_of(request, position=3 - behind)
+    shared = Whereabouts()  # opened by id
+    shared.settle(3 - behind)
+    course = Course(WritingCall(request), Patience(FOREVER), whereabouts=shared)
     follow(course, model)
     assert course.transcript.finish is not None
     assert (course.transcript.finish.start_position, course.resumes) == (3, 0)

@@ -30,6 +30,17 @@ def test_a_session_behind_its_handle_has_lost_something_and_says_so(is_own: bool
     assert len(model.history) == 3
 
 
+def test_a_session_that_ran_ahead_of_its_own_handle_is_not_where_that_left_it_and_says_so() -> None:
+    model = Model(history=[("a", True)] * 3)
+    whereabouts = Whereabouts(3)
+    whereabouts.settle(1)
+    course = Course(WritingCall(on_session()), Patience(FOREVER), whereabouts=whereabouts)
+    follow(course, model)
+    assert isinstance(course.transcript.error, errors.PositionMismatch)
+    assert course.transcript.error.position == 3
+    assert len(model.history) == 3
+
+
 def test_a_session_that_lost_more_than_this_call_holds_is_not_continued() -> None:
     broke = errors.Unreachable("cut")
     model = Model(1, history=[("a", True)] * 3, cuts=[cut_after(2, broke)])

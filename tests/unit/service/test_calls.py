@@ -45,13 +45,17 @@ def test_none_or_two_or_bytes_are_replaced(metadata: tuple[tuple[str, Any], ...]
     assert re.fullmatch(r"[0-9a-f]{16}", id_of(*metadata))
 
 
-def test_an_id_is_made_once_and_only_when_it_is_asked_for() -> None:
-    context = Context()
-    call = Call(METHOD, context)
-    assert context.reads == 0
+def test_an_id_is_made_once() -> None:
+    call = Call(METHOD, Context())
     assert call.request_id == call.request_id
     assert call.request_id != id_of()
-    assert context.reads == 1
+
+
+def test_grpc_is_not_asked_for_metadata_after_the_arrival() -> None:
+    context = Context(("x-request-id", "a"))
+    call = Call(METHOD, context)
+    context.metadata = ()  # the call has ended, and with it what it was sent
+    assert (call.request_id, call.read_metadata("x-request-id"), context.reads) == ("a", "a", 1)
 
 
 def test_a_task_and_the_tasks_that_it_starts_have_the_call() -> None:

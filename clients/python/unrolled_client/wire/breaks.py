@@ -72,9 +72,14 @@ def unexplained(position: int, start: int) -> FailedPrecondition:
 
 def fallen_behind(position: int, floor: int) -> PositionMismatch:
     """Return what it means that a session is before the position where its handle left it."""
-    return PositionMismatch(
-        f"the session is at position {position}, before {floor} where its handle left it",
-        reason="POSITION_MISMATCH",
-        code=grpc.StatusCode.FAILED_PRECONDITION,
-        position=position,
-    )
+    return _misplaced(f"the session is at position {position}, before {floor} where its handle left it", position)
+
+
+def run_ahead(position: int, certain: int) -> PositionMismatch:
+    """Return what it means that a session is after the position where its own handle left it."""
+    return _misplaced(f"the session is at position {position}, after {certain} where its handle left it", position)
+
+
+def _misplaced(message: str, position: int) -> PositionMismatch:
+    code = grpc.StatusCode.FAILED_PRECONDITION
+    return PositionMismatch(message, reason="POSITION_MISMATCH", code=code, position=position)

@@ -53,7 +53,7 @@ class Course:
         self._whereabouts = whereabouts or Whereabouts()
         self._ask_timeout_s = ask_timeout_s
         self._start = self._known_start()
-        self._floor = self._whereabouts.floor or 0
+        self._floor, self._certain = self._whereabouts.floor or 0, self._whereabouts.certain
         self._break: UnrolledError | None = None
         self._overcome: UnrolledError | None = None
         self._loss: UnrolledError | None = None
@@ -226,9 +226,12 @@ class Course:
 
     def _check_kept(self, position: int) -> int:
         """Return the position of a session that was not asked for at a certain one."""
-        if position >= self._floor:
+        if position < self._floor:
+            self._loss = breaks.fallen_behind(position, self._floor)
+        elif self._certain is not None and position > self._certain:
+            self._loss = breaks.run_ahead(position, self._certain)
+        else:
             return position
-        self._loss = breaks.fallen_behind(position, self._floor)
         raise self._loss from self._break
 
     def _check_explained(self, broken: Broken, position: int) -> None:
