@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from tests.unit.client.writing_model import (
     BREAKS,
     CUTS,
+    FOREVER,
     LETTERS,
     MODELS,
     OBSTACLES,
@@ -24,6 +25,10 @@ from tests.unit.client.writing_model import (
 )
 from unrolled.v1 import generation_pb2
 from unrolled_client import errors
+from unrolled_client.wire.calls import WritingCall
+from unrolled_client.wire.course import Course
+from unrolled_client.wire.patience import Patience
+from unrolled_client.wire.whereabouts import Whereabouts
 
 
 @settings(max_examples=300)
