@@ -65,16 +65,19 @@ def _run(folder: Path, options: argparse.Namespace) -> None:
 
 def _show(fleet: Fleet) -> None:
     table = Table(box=None, header_style="dim")
-    for title in ("program", "listens on", "metrics", "pid", "log"):
-        table.add_column(title, overflow="fold")
+    for title in ("program", "listens on", "metrics", "pid"):
+        table.add_column(title, no_wrap=True)
     pages = {"envoy": "/stats/prometheus"}
     for member in fleet.members:
         metrics = fleet.metrics.get(member.name)
         page = f"http://{metrics}{pages.get(member.name, '/metrics')}" if metrics else ""
-        table.add_row(member.name, member.address, page, str(member.pid), str(member.log))
+        table.add_row(member.name, member.address, page, str(member.pid))
     console.print(table)
-    console.print(f"\ntry:  unrolled generate --server {fleet.front} 'ROMEO:' --max-tokens 400")
-    console.print(f"      kill {fleet.replicas[0].pid}   # one server drains; the others go on with its sessions")
+    console.print(f"logs: {fleet.redis.log.parent}/*.log", soft_wrap=True)
+    console.print(f"\ntry:  unrolled generate --server {fleet.front} 'ROMEO:' --max-tokens 400", soft_wrap=True)
+    console.print(
+        f"      kill {fleet.replicas[0].pid}   # one server drains; the others go on with its sessions", soft_wrap=True
+    )
     console.print("stop: ^C\n")
 
 

@@ -183,7 +183,7 @@ def test_envoy_takes_its_flags_and_its_file(tmp_path: Path) -> None:
     source, target, _ = mount.split(":")
     assert envoy["entrypoint"] == ["envoy"]
     words = [word.replace(target, str(ROOT / source)) for word in envoy["command"]]
-    command = [demand("envoy"), *words, "--mode", "validate", "--log-level", "warning"]
+    command = [str(demand("envoy")), *words, "--mode", "validate", "--log-level", "warning"]
     checked = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stderr
     assert "eprecated" not in checked.stderr
@@ -200,9 +200,9 @@ def test_envoy_takes_the_documented_tls(tmp_path: Path) -> None:
     front["filter_chains"][0] |= yaml.safe_load(text)
     (tmp_path / "envoy.yaml").write_text(yaml.safe_dump(configuration))
     command = [
-        demand("envoy"),
+        str(demand("envoy")),
         "--config-path",
-        tmp_path / "envoy.yaml",
+        str(tmp_path / "envoy.yaml"),
         "--mode",
         "validate",
         "--log-level",

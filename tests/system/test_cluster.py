@@ -52,7 +52,7 @@ def client(fleet: Fleet) -> Iterator[Client]:
 def places_of(fleet: Fleet, ids: list[str], tag: str) -> dict[str, str]:
     """Return for each session which server answers about it, asked for by its header."""
     with grpc.insecure_channel(fleet.front) as channel:
-        stub = session_pb2_grpc.SessionServiceStub(channel)  # type: ignore[no-untyped-call]
+        stub = session_pb2_grpc.SessionServiceStub(channel)
         for number, session_id in enumerate(ids):
             metadata = (("x-session-id", session_id), ("x-request-id", f"{tag}-{number}"))
             stub.GetSession(session_pb2.GetSessionRequest(session_id=session_id), metadata=metadata, timeout=LIMIT_S)
@@ -253,8 +253,8 @@ def test_a_browser_streams_by_grpc_web(fleet: Fleet) -> None:
 
 
 def test_pages_of_other_origins_may_not_call(fleet: Fleet) -> None:
-    asked = {"origin": "https://elsewhere.example", "access_control_request_method": "POST"}
-    answer = call_web(fleet, "OPTIONS", GENERATE, **asked)
+    origin = "https://elsewhere.example"
+    answer = call_web(fleet, "OPTIONS", GENERATE, origin=origin, access_control_request_method="POST")
     assert not [name for name in answer.headers if name.startswith("access-control-")]
 
 
