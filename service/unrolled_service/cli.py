@@ -123,7 +123,7 @@ def _load(settings: Settings) -> list[Bundle]:
 
 
 async def _run(bundles: list[Bundle], settings: Settings) -> None:
-    """Serve until the first signal, then drain; a second signal ends the grace time."""
+    """Serve until the first signal, then drain; a second signal ends the grace time, a third one waits for nothing."""
     signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -140,9 +140,12 @@ async def _run(bundles: list[Bundle], settings: Settings) -> None:
         each.cancel()
     _log.info("draining")
     drain = asyncio.ensure_future(server.drain())
-    impatient = asyncio.ensure_future(signals.get())
-    await asyncio.wait((drain, impatient), return_when=asyncio.FIRST_COMPLETED)
-    for task in (drain, impatient):
-        task.cancel()
+    for lose_patience in (server.end_grace, drain.cancel):
+        impatient = asyncio.ensure_future(signals.get())
+        await asyncio.wait((drain, impatient), return_when=asyncio.FIRST_COMPLETED)
+        if drain.done():
+            impatient.cancel()
+            break
+        lose_patience()
     await server.stop()
     _log.info("stopped")

@@ -111,6 +111,7 @@ class Server:
         self._admin: grpc.aio.Server | None = None
         self.admin_address: str | None = None
         self.drain_wanted = asyncio.Event()
+        self._is_hurried = False
 
     async def start(self) -> None:
         """Listen and serve.
@@ -175,10 +176,15 @@ class Server:
         await self._health.enter_graceful_shutdown()
         for worker in self._workers:
             await worker.driver.call(setattr, worker.engine, "is_draining", True)
-        if not await _is_true_within(self._settings.drain_grace_s, lambda: not self._workers.streams):
+        await _is_true_within(self._settings.drain_grace_s, lambda: self._is_hurried or not self._workers.streams)
+        if self._workers.streams:
             for worker in self._workers:
                 worker.driver.deliver(await worker.driver.call(worker.engine.fail, Draining()))
         await _is_true_within(_CLOSING_S, lambda: not (self._workers.streams or self._guard.calls))
+
+    def end_grace(self) -> None:
+        """Let running streams have no more time to drain; they end as they do at the end of the grace time."""
+        self._is_hurried = True
 
     async def stop(self) -> None:
         """Close the ports and stop the threads."""

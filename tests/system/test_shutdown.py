@@ -101,11 +101,13 @@ def test_what_still_runs_after_the_grace_time_is_told(bundle: Path) -> None:
 def test_a_second_signal_ends_the_grace_time(bundle: Path) -> None:
     with (
         running_server(bundle, max_tokens=ENDLESS, drain_grace_s=3600) as server,
-        Client(server.address) as client,
+        Client(server.address, resume=None) as client,
         client.generate("a", max_tokens=ENDLESS) as stream,
     ):
         next(stream)
         server.process.terminate()
         wait_until(is_refusing(server), "the server is draining")
         server.process.terminate()
+        with pytest.raises(Draining):
+            stream.read()
         assert server.process.wait(EXIT_LIMIT_S) == 0
