@@ -1,5 +1,6 @@
 """Raw HTTP/2 abuse: the server goes on answering others, its memory stays bounded, nothing is left behind."""
 
+import re
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +21,7 @@ ENDED = {
     "empty CONTINUATION flood": "closed",
     "PING flood": "GOAWAY ENHANCE_YOUR_CALM too_many_pings",
     "frame of 16 MiB": "closed",
-    "message of 4 GiB": "RST_STREAM",
+    "message of 4 GiB": "RST_STREAM|closed",  # what is still sent meets a closed connection
     "empty DATA flood": "closed",
     "HTTP/1.1": "closed",
 }
@@ -61,7 +62,7 @@ def test_others_are_served_while_one_attacks(attacked: ServerProcess, name: str)
     before = attacked.read_metric("process_resident_memory_bytes")
     with neighbours(attacked), ThreadPoolExecutor(2) as attackers:
         ends = [*attackers.map(lambda reads: attack(attacked.address, name, reads=reads), (False, True))]
-    assert all(ENDED.get(name, "") in end for end in ends), ends
+    assert all(re.search(ENDED.get(name, ""), end) for end in ends), ends
     assert attacked.read_metric("process_resident_memory_bytes") - before < ALLOWED_GROWTH_BYTES
 
 
