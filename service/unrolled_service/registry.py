@@ -143,7 +143,7 @@ class Registry:
             history.extend(unrecorded)
             copies.append(self._add(lane, history, seed=seed, ttl_s=session.ttl_s, owner=session.owner))
             copies[-1].consumed = session.consumed
-            lane.residency.adopt(copies[-1], state)
+            lane.residency.put(copies[-1], state)
         return copies
 
     def rewind(self, session: Session, position: int) -> None:
@@ -238,7 +238,7 @@ class Registry:
         session.consumed = content.consumed
         if content.latest is not None:
             session.consumed, state = content.latest_consumed, content.latest.tobytes()
-        lane.residency.adopt(session, state)
+        lane.residency.put(session, state)
         return session
 
     def remove(self, session: Session) -> None:
@@ -344,13 +344,14 @@ class Registry:
             if session is None or since > idle_since:
                 raise SlotsExhausted(
                     f"{lane.bundle.name!r} has {lane.sessions} sessions of {self._settings.max_sessions} and"
-                    f" {lane.residency.state_bytes >> 20} MiB of states of {self._settings.session_memory_mib};"
+                    f" {lane.residency.state_bytes >> 20} MiB of states and histories of"
+                    f" {self._settings.session_memory_mib};"
                     f" not enough of them were idle for {self._settings.evict_after_s:g} s",
                     retry_after_s=_RETRY_AFTER_S,
                 )
             if session is not sparing:
                 given_up.append(session)
-                kept_bytes -= lane.residency.bytes_of(session)
+                kept_bytes -= session.counted_bytes
         for session in given_up:
             self._table.remove(session, SessionEvicted)
             self._forget(session)

@@ -106,7 +106,9 @@ class Settings(BaseSettings):
     max_session_age_s: float = Field(
         2_592_000.0, ge=1, le=315_360_000, description="a session's whole life at most, however much it is used"
     )
-    session_memory_mib: int = Field(4096, ge=1, le=10_000_000, description="memory for states of a bundle's sessions")
+    session_memory_mib: int = Field(
+        4096, ge=1, le=10_000_000, description="memory for states and histories of a bundle's sessions"
+    )
     evict_after_s: float = Field(
         60.0, ge=0, le=31_536_000, description="idle time after which a session may be given up to make room"
     )

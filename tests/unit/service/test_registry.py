@@ -176,11 +176,10 @@ def test_bytes_are_limited_too(make_engine: Callable[..., Engine], clock: Clock)
     lane = engine.lanes["alphabet"]
     sessions = create(engine, 3)
     for session in sessions[:2]:  # as if a state were half a mebibyte
-        session.packed = bytes(2**19)
-        lane.residency.packed_bytes += 2**19
+        lane.residency.put(session, bytes(2**19))
     assert lane.residency.state_bytes == 2**20
 
-    with pytest.raises(SlotsExhausted, match="1 MiB of states of 1"):
+    with pytest.raises(SlotsExhausted, match="1 MiB of states and histories of 1"):
         create(engine, 1)
     clock.now += 60
     sessions += create(engine, 1)
