@@ -26,7 +26,7 @@ PACKAGES = (
         "state sampling runtime nodes branches draws fusion parting flattening graph sequence_graph"
         " program sequence_program",
     ),
-    ("sessions", "arena history session residency"),
+    ("sessions", "arena history session residency holdings"),
     (
         "rows",
         "delivery finish slice trail row text_row sequence_row generation stops stream scoring reading drawing source",
