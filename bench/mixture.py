@@ -20,6 +20,7 @@ from unrolled_client.errors import ResourceExhausted, SessionExpired
 LEFT, TALKING, SLOW = 0.45, 0.2, 0.05  # of those that are left, some are complete by then
 _THINK_S, _LEAVE_S, _NAP_S, _SLOW_S = 0.1, 0.03, 0.3, 5.0
 _TTLS_S = (1.0, 2.0, 5.0)
+_LASTING_S = 10.0  # idle, which no caller is in the middle of its talk
 _EXPIRING = 0.2
 _SMALL_WINDOW = (("grpc.http2.lookahead_bytes", 4096),)
 _FAULTS_TOLD = 5
@@ -134,11 +135,12 @@ class Mixture:
 
     async def _talk(self, client: AsyncClient, model: str, text: Text, answers: list[Items]) -> str:
         """Ask for a text in two parts, on a session that is copied or taken back in between; or let it expire."""
-        chance, ttl_s = self._chance, self._chance.choice(_TTLS_S)
+        chance, is_left = self._chance, self._chance.random() < _EXPIRING
+        ttl_s = chance.choice(_TTLS_S) if is_left else _LASTING_S
         info = await client.create_session(model=model, seed=text.seed, ttl_s=ttl_s)
         session, first = client.open_session(info.id), chance.randrange(1, text.length)
         given = await session.generate(text.prompt, max_tokens=first).read()
-        if chance.random() < _EXPIRING:
+        if is_left:
             await asyncio.sleep(ttl_s + 1)
             with suppress(SessionExpired):
                 await session.generate(max_tokens=1).read()
@@ -158,7 +160,7 @@ class Mixture:
                 (copy,) = await session.fork()
                 return copy
             case 1:
-                return await client.restore(await session.snapshot(), ttl_s=self._chance.choice(_TTLS_S))
+                return await client.restore(await session.snapshot(), ttl_s=_LASTING_S)
             case 2:
                 where = await session.info()
                 await session.generate(max_tokens=10).read()

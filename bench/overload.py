@@ -62,13 +62,14 @@ def main() -> None:
     folder, precision = make_bundle(SHAPE), options.precision
     targets, results = [], {"precision": precision, "seconds": seconds}
     settings = {"engine_threads": 1, "precision": precision, "max_rows": ROWS, "max_streams": STREAMS}
+    admitting = {"max_streams": 2 * STREAMS, "max_waiting_tokens": 2 * GREEDY * ENDLESS}  # nobody is refused
     with running_server(folder, **settings) as server:
         flood, found = measure_flood(server, seconds)
         results |= flood
         targets += found
     with tempfile.TemporaryDirectory() as tokens:
         file = write_tokens(Path(tokens, "tokens"), {token_of(tenant): f"{tenant} generate" for tenant in TENANTS})
-        with running_server(folder, **settings | {"max_streams": 2 * STREAMS, "auth_tokens": str(file)}) as server:
+        with running_server(folder, **settings | admitting | {"auth_tokens": str(file)}) as server:
             for name, figures in measure_greedy(server, seconds / 4).items():
                 results[name] = figures
                 targets.append(Target(f"greedy/{name}", figures["ratio"], 2.0, is_upper=True))

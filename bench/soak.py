@@ -27,7 +27,7 @@ from bench.mixture import Plan, Report
 from bench.samples import Sample, Sampler, draw
 from bench.targets import Target
 from tests.support.lstm import write_lstm_bundle
-from tests.support.server import ServerProcess, running_server, wait_until
+from tests.support.server import ROOT, ServerProcess, running_server, wait_until
 from unrolled_client import AdminClient
 from unrolled_client.evaluation.folder import find_bundle
 
@@ -154,7 +154,7 @@ def _is_at_rest(now: Sample, before: Sample) -> bool:
 def _loading(plan: Plan) -> Iterator[subprocess.Popen[str]]:
     """Make a load in a process of its own; it is gone when the block ends."""
     command = [sys.executable, "-m", "bench.mixture", json.dumps(asdict(plan))]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield process
         finally:

@@ -39,7 +39,7 @@ LETTERS = "abcdefghijk"
 SIZE = len(LETTERS)
 SHARPNESS = 2.0
 REACH = 16
-SESSIONS, SLOTS, STREAMS = 5, 3, 3
+SESSIONS, SLOTS, STREAMS = 7, 4, 2
 AGE_S = 120.0
 EXAMPLES = 2000
 SEEDS = [seed for seed in range(40) if is_clear(seed, 600, size=SIZE, sharpness=SHARPNESS)]

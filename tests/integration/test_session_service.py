@@ -562,10 +562,11 @@ def test_the_asynchronous_client_copies_rewinds_and_moves_a_session(server: Serv
 def test_a_rewinding_is_stored_though_its_caller_goes_away(alphabet: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     may_go_on, is_saved = threading.Event(), threading.Event()
 
-    async def save(_self: Custody, _session_id: str, *, lease_s: float = 0.0, rewound: bool = False) -> None:  # noqa: ARG001
+    async def save(_self: Custody, _session_id: str, *, lease_s: float = 0.0, rewound: bool = False) -> bool:  # noqa: ARG001
         if rewound:
             await asyncio.to_thread(may_go_on.wait, 20)
             is_saved.set()
+        return True
 
     monkeypatch.setattr(Custody, "save", save)
     ended = 'unrolled_rpc_total{code="DEADLINE_EXCEEDED",method="/unrolled.v1.SessionService/RewindSession"}'

@@ -210,7 +210,7 @@ def test_a_drained_server_leaves_its_sessions_where_their_callers_are(
         return stream, read_on(stream, text)[1]
 
     first, second = replicas.start(drain_grace_s=0.1), replicas.start()
-    target = f"ipv4:{first.address},{second.address}"
+    target = [f"ipv4:{first.address},{second.address}"]  # one target of gRPC's own: the first that can be reached
     with (
         Client(first.address, resume=None) as plain,
         Client(target) as patient,

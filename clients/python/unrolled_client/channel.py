@@ -26,13 +26,15 @@ PROBE_TIMEOUT_S = 5.0
 # reader waiting forever: ping every 30 s while a call runs, give up 10 s later. Nothing is sent while no call
 # runs. The window of a call stays at 64 KiB: left to itself it grows to megabytes, and a server computes all of
 # them for a reader that has stopped. A channel left to itself takes up to two minutes to look for a lost server
-# again, and refuses calls until then: it tries as often as a resumed call does.
+# again, and refuses calls until then: it tries as often as a resumed call does. An attempt that meets silence is given
+# up after 5 s instead of 20.
 DEFAULTS: Options = (
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 0),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.http2.bdp_probe", 0),
+    ("grpc.min_reconnect_backoff_ms", 5_000),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 2_000),
 )

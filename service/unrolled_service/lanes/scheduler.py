@@ -61,6 +61,7 @@ class Scheduler:
         self._now = -math.inf
         self._step_s: dict[int, float] = {}
         self._overhead_s: dict[int, float] = {}
+        self._rows_per_s: dict[int, float] = {}
 
     def __len__(self) -> int:
         return self.running + self.waiting + self.resting
@@ -210,17 +211,18 @@ class Scheduler:
     def learn(self, rows: int, steps: int, stages_s: Mapping[str, float]) -> None:
         """Take in what the beats of a slice took. Estimates are kept per power of two of the rows."""
         size, run_s = rows.bit_length(), stages_s["run"]
-        overhead_s = sum(stages_s.values()) - run_s
-        for known, seconds in ((self._step_s, max(run_s / steps, _SHORTEST_STEP_S)), (self._overhead_s, overhead_s)):
-            before = known.get(size, seconds)
-            known[size] = before + _LEARNING_RATE * (seconds - before)
+        step_s, overhead_s = max(run_s / steps, _SHORTEST_STEP_S), sum(stages_s.values()) - run_s
+        seen = ((self._step_s, step_s), (self._overhead_s, overhead_s), (self._rows_per_s, rows / step_s))
+        for known, number in seen:
+            before = known.get(size, number)
+            known[size] = before + _LEARNING_RATE * (number - before)
         if self._max_rows.bit_length() in self._step_s:  # before that, more rows may bring anything
             self._places.worth = self._count_worthwhile()
 
     def _count_worthwhile(self) -> int:
         """Return the fewest rows that are known to give nearly as much as any number of rows."""
-        rates = {1 << size - 1: (1 << size - 1) / step_s for size, step_s in self._step_s.items()}
-        return min(rows for rows, rate in rates.items() if rate >= _WORTH_SHARE * max(rates.values()))
+        least = _WORTH_SHARE * max(self._rows_per_s.values())
+        return min(1 << size - 1 for size, rate in self._rows_per_s.items() if rate >= least)
 
     def settle(self, told: Iterable[Row]) -> list[Row]:
         """Take the rows away from streams that are finished, starved or too far ahead of their readers; return those.

@@ -133,6 +133,7 @@ def test_more_rows_are_worth_it_as_long_as_they_bring_more() -> None:
     assert worth(r1=0.001, r64=0.004, r256=0.016) == 64
     assert worth(r1=0.001, r64=0.0047, r256=0.016) == 256
     assert worth(r1=0.001, r64=0.001, r256=0.001) == 256
+    assert worth(r1=0.001, r120=0.0075, r256=0.016) == 64  # a size stands for those up to its double
 
 
 def test_text_gathers_longer_where_rows_are_many() -> None:
