@@ -24,8 +24,8 @@ The life of one token, package by package; each module imports only from those a
        that it is what it says, a stranger's first in a process of its own; what can be asked of it
 8. ``lanes``: ``table``, ``line``, ``places``, ``scheduler``, ``lane``, ``text_lane``, ``sequence_lane``
        the rows that run; who waits, whose turn it is, how many steps; five beats: choose, gather, run, deliver, settle
-9. ``registry``, ``engine``
-       the sessions; whose turn it is
+9. ``registry``, ``lineup``, ``opening``, ``session_calls``, ``stream_calls``, ``engine``
+       the sessions; the lanes there are; how a call begins; what is asked of sessions; the calls that run; whose turn
 
 So far everything runs in a plain ``for`` loop. From here on it is asyncio:
 

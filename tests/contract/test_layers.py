@@ -37,7 +37,7 @@ PACKAGES = (
         " trial abilities",
     ),
     ("lanes", "table line places scheduler lane text_lane sequence_lane"),
-    ("", "registry engine tally metrics"),
+    ("", "registry lineup opening session_calls stream_calls engine tally metrics"),
     ("telemetry", "calls logs traces access"),
     ("bridge", "outbox driver workers catalog completion"),
     ("storage", "gate store scripts redis_store custody keeper idempotency"),
