@@ -12,8 +12,8 @@ The life of one token, package by package; each module imports only from those a
    ``flattening``, ``graph``, ``sequence_graph``, ``program``, ``sequence_program``
        what a state is, how a token is chosen; what runs a graph; the cell as one that takes many steps, with the
        sampler or without it; running those
-5. ``sessions``: ``arena``, ``history``, ``session``, ``residency``
-       a claim on a state, with the inputs to go back by; where the states are
+5. ``sessions``: ``arena``, ``history``, ``session``, ``residency``, ``holdings``
+       a claim on a state, with the inputs to go back by; where the states are; who makes room for others
 6. ``rows``: ``delivery``, ``finish``, ``slice``, ``trail``, ``row``, ``text_row``, ``sequence_row``
        news; how a call ended; what a slice did; a call's place in the batch, where outputs are tokens and where not
    and ``generation``, ``stops``, ``stream``, ``scoring``, ``reading``, ``drawing``, ``source``
@@ -24,8 +24,8 @@ The life of one token, package by package; each module imports only from those a
        that it is what it says, a stranger's first in a process of its own; what can be asked of it
 8. ``lanes``: ``table``, ``line``, ``places``, ``scheduler``, ``lane``, ``text_lane``, ``sequence_lane``
        the rows that run; who waits, whose turn it is, how many steps; five beats: choose, gather, run, deliver, settle
-9. ``registry``, ``engine``
-       the sessions; whose turn it is
+9. ``registry``, ``lineup``, ``opening``, ``session_calls``, ``stream_calls``, ``engine``
+       the sessions; the lanes there are; how a call begins; what is asked of sessions; the calls that run; whose turn
 
 So far everything runs in a plain ``for`` loop. From here on it is asyncio:
 

@@ -206,7 +206,7 @@ class Metrics:
         self._gauge("streams_waiting", "Streams that wait for a row", lambda lane: lane.scheduler.waiting, _turns)
         self._gauge("slots", "Slots of state memory", lambda lane: lane.residency.arena.capacity)
         self._gauge("slots_in_use", "Slots of state memory in use", lambda lane: lane.residency.arena.slots_in_use)
-        self._gauge("state_bytes", "Bytes of state memory in use", _state_bytes)
+        self._gauge("state_bytes", "Bytes kept for sessions: states and histories", _state_bytes)
         draining = Gauge("unrolled_draining", "Whether the server refuses new work to go away", registry=self.registry)
         draining.set_function(lambda: any(engine.is_draining for engine in self._engines))
         sessions = Gauge("unrolled_sessions", "Sessions by where their state is", ["tier"], registry=self.registry)

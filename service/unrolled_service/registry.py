@@ -4,9 +4,8 @@ Every operation happens whole or not at all, between two slices. Nothing is lost
 gone is known to have expired or to have been evicted. Runs on the engine's thread.
 """
 
-import math
 import time
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -23,6 +22,7 @@ from unrolled_service.errors import (
 )
 from unrolled_service.lanes.lane import Lane
 from unrolled_service.sessions.history import ORIGIN, Checkpoint, History
+from unrolled_service.sessions.holdings import Holdings
 from unrolled_service.sessions.session import Session, SessionInfo, SessionTable, make_seed, make_session_id
 from unrolled_service.settings import Settings
 from unrolled_service.snapshots.snapshot import Content
@@ -65,7 +65,7 @@ class Registry:
         self._origin = origin
         self._table = SessionTable()
         self._owned: Counter[str] = Counter()
-        self._idle: dict[str, OrderedDict[Session, float]] = {}
+        self._holdings: dict[str, Holdings] = {}
 
     def __len__(self) -> int:
         return len(self._table)
@@ -73,11 +73,13 @@ class Registry:
     def add_lane(self, lane: Lane) -> None:
         """Take in the sessions of one more lane."""
         self._lanes[lane.key] = lane
-        self._idle[lane.key] = OrderedDict()
+        self._holdings[lane.key] = Holdings(
+            self._settings.max_sessions, self._settings.session_memory_mib * 2**20, self._settings.evict_after_s
+        )
 
     def drop_lane(self, lane: Lane) -> None:
         """Forget a lane that has no sessions."""
-        del self._lanes[lane.key], self._idle[lane.key]
+        del self._lanes[lane.key], self._holdings[lane.key]
 
     def lane_of(self, session: Session) -> Lane:
         """Return the lane on which a session is, whoever has its name now."""
@@ -85,7 +87,7 @@ class Registry:
 
     def give_up(self, lane: Lane) -> int:
         """End the sessions of a lane on which no stream runs; return how many."""
-        idle = list(self._idle[lane.key])
+        idle = list(self._holdings[lane.key])
         for session in idle:
             self._table.remove(session, SessionEvicted)
             self._forget(session)
@@ -107,7 +109,7 @@ class Registry:
         Raises:
             SlotsExhausted: nothing was done.
         """
-        self._make_room(lane, 1)
+        self._make_room(lane, 1, owner)
         history = History(lane.form, self._settings.rewind_tokens)
         return self._add(lane, history, seed=seed, ttl_s=ttl_s, owner=owner)
 
@@ -134,16 +136,17 @@ class Registry:
         """
         lane = self._lanes[session.lane]
         self.use(session)  # so it neither expires nor is given up while there is made room for its copies
-        self._make_room(lane, len(seeds), sparing=session)
+        self._make_room(lane, len(seeds), session.owner, sparing=session)
         state = None if session.is_untouched else lane.residency.state_of(session).tobytes()
         copies, unrecorded = [], session.row.unrecorded() if session.row else ()
         for given in seeds:
             seed = session.seed if given is None else given
             history = session.history.fork()
             history.extend(unrecorded)
-            copies.append(self._add(lane, history, seed=seed, ttl_s=session.ttl_s, owner=session.owner))
-            copies[-1].consumed = session.consumed
-            lane.residency.adopt(copies[-1], state)
+            copy = self._add(
+                lane, history, session.consumed, state, seed=seed, ttl_s=session.ttl_s, owner=session.owner
+            )
+            copies.append(copy)
         return copies
 
     def rewind(self, session: Session, position: int) -> None:
@@ -215,7 +218,7 @@ class Registry:
         if session_id and session_id in self._table:
             self.remove(self._table.find(session_id, content.owner))  # which is room enough
         else:
-            self._make_room(lane, 1)
+            self._make_room(lane, 1, content.owner)
         is_zero = not content.consumed and np.array_equal(content.state, lane.residency.initial)
         state = None if is_zero else content.state.tobytes()
         anchor = ORIGIN if state is None else Checkpoint(content.consumed, state)
@@ -226,20 +229,20 @@ class Registry:
             form=lane.form,
             reach=self._settings.rewind_tokens,
         )
-        session = self._add(
+        consumed = content.consumed
+        if content.latest is not None:
+            consumed, state = content.latest_consumed, content.latest.tobytes()
+        return self._add(
             lane,
             history,
+            consumed,
+            state,
             seed=content.seed if seed is None else seed,
             ttl_s=min(content.ttl_s, self._settings.max_session_ttl_s) if ttl_s is None else ttl_s,
             owner=content.owner,
             created=content.created if session_id else None,
             session_id=session_id,
         )
-        session.consumed = content.consumed
-        if content.latest is not None:
-            session.consumed, state = content.latest_consumed, content.latest.tobytes()
-        lane.residency.adopt(session, state)
-        return session
 
     def remove(self, session: Session) -> None:
         """End a session.
@@ -258,11 +261,7 @@ class Registry:
         session.use(now)
         if session.expires <= now:
             self._table.hasten(session)  # its last stream went on for longer than it may live
-        if session.row:
-            self._idle[session.lane].pop(session, None)
-        else:
-            self._idle[session.lane][session] = now  # since when, the longest first
-            self._idle[session.lane].move_to_end(session)
+        self._holdings[session.lane].use(session, now)
 
     def expire(self) -> int:
         """End the sessions that were idle for too long; return how many."""
@@ -299,6 +298,8 @@ class Registry:
         self,
         lane: Lane,
         history: History,
+        consumed: int = 0,
+        state: bytes | None = None,
         *,
         seed: int | None,
         ttl_s: float | None,
@@ -318,39 +319,40 @@ class Registry:
             created=time.time() if created is None else created,
             ends=now + self._settings.max_session_age_s - (max(0.0, time.time() - created) if created else 0.0),
             expires=now,
+            consumed=consumed,
             owner=owner,
         )
         session.use(now)
+        lane.residency.put(session, state)
         lane.sessions += 1
         self._owned[owner] += 1
         self._table.add(session)
-        self._idle[session.lane][session] = now
+        self._holdings[lane.key].add(session, now)
         return session
 
-    def _make_room(self, lane: Lane, number: int, *, sparing: Session | None = None) -> None:
-        """Give up the sessions that were idle for longest: as many as are needed, or none.
+    def _make_room(self, lane: Lane, number: int, owner: str, *, sparing: Session | None = None) -> None:
+        """Give up idle sessions for new ones of a tenant: as many as are needed, or none.
 
         Raises:
             SlotsExhausted: not enough may be given up.
         """
         self.expire()
-        idle_since = self._clock() - self._settings.evict_after_s
-        excess = lane.sessions + number - self._settings.max_sessions
-        limit_bytes, kept_bytes = self._settings.session_memory_mib * 2**20, lane.residency.state_bytes
-        candidates = iter(self._idle[lane.key].items())
-        given_up: list[Session] = []
-        while len(given_up) < excess or kept_bytes >= limit_bytes:
-            session, since = next(candidates, (None, math.inf))
-            if session is None or since > idle_since:
-                raise SlotsExhausted(
-                    f"{lane.bundle.name!r} has {lane.sessions} sessions of {self._settings.max_sessions} and"
-                    f" {lane.residency.state_bytes >> 20} MiB of states of {self._settings.session_memory_mib};"
-                    f" not enough of them were idle for {self._settings.evict_after_s:g} s",
-                    retry_after_s=_RETRY_AFTER_S,
-                )
-            if session is not sparing:
-                given_up.append(session)
-                kept_bytes -= lane.residency.bytes_of(session)
+        limits, state_bytes = self._settings, lane.residency.state_bytes
+        given_up = self._holdings[lane.key].choose(
+            lane.sessions + number - limits.max_sessions,
+            state_bytes - limits.session_memory_mib * 2**20 + 1,
+            owner=owner,
+            making=number,
+            now=self._clock(),
+            sparing=sparing,
+        )
+        if given_up is None:
+            raise SlotsExhausted(
+                f"{lane.bundle.name!r} has {lane.sessions} sessions of {limits.max_sessions} and"
+                f" {state_bytes >> 20} MiB of states and histories of {limits.session_memory_mib}; not enough of yours,"
+                f" or of tenants that have more, were idle for {limits.evict_after_s:g} s",
+                retry_after_s=_RETRY_AFTER_S,
+            )
         for session in given_up:
             self._table.remove(session, SessionEvicted)
             self._forget(session)
@@ -363,7 +365,7 @@ class Registry:
         self._owned[session.owner] -= 1
         if not self._owned[session.owner]:
             del self._owned[session.owner]
-        self._idle[session.lane].pop(session, None)
+        self._holdings[lane.key].remove(session)
 
 
 def check_position(position: int, expected: int | None) -> None:

@@ -18,6 +18,7 @@ from unrolled_service.address import is_loopback, split_address
 Precision = Literal["auto", "fp32", "int8"]
 LogFormat = Literal["auto", "json", "text"]
 LogLevel = Literal["debug", "info", "warning", "error"]
+_NAME_LIMIT_BYTES, _PATH_LIMIT_BYTES = 255, 4095  # of Linux
 
 
 class Settings(BaseSettings):
@@ -105,7 +106,9 @@ class Settings(BaseSettings):
     max_session_age_s: float = Field(
         2_592_000.0, ge=1, le=315_360_000, description="a session's whole life at most, however much it is used"
     )
-    session_memory_mib: int = Field(4096, ge=1, le=10_000_000, description="memory for states of a bundle's sessions")
+    session_memory_mib: int = Field(
+        4096, ge=1, le=10_000_000, description="memory for states and histories of a bundle's sessions"
+    )
     evict_after_s: float = Field(
         60.0, ge=0, le=31_536_000, description="idle time after which a session may be given up to make room"
     )
@@ -248,6 +251,17 @@ def is_shipped(folder: Path) -> bool:
 
 
 def find_bundle(path: Path) -> Path:
-    """Return the folder of a bundle: the path itself, or a shipped one's where it is but the name of that."""
+    """Return the folder of a bundle: the path itself, or a shipped one's where it is but the name of that.
+
+    Raises:
+        ValueError: no file system has such a path.
+    """
+    longest = max((len(os.fsencode(part)) for part in path.parts), default=0)
+    for what, size, limit in (
+        ("name", longest, _NAME_LIMIT_BYTES),
+        ("path", len(os.fsencode(path)), _PATH_LIMIT_BYTES),
+    ):
+        if size > limit:
+            raise ValueError(f"a {what} has at most {limit} bytes, not {size}")
     shipped = shipped_bundle(path.name)
     return shipped if path == Path(path.name) and shipped.is_dir() and not path.exists() else path

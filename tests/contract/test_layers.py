@@ -26,7 +26,7 @@ PACKAGES = (
         "state sampling runtime nodes branches draws fusion parting flattening graph sequence_graph"
         " program sequence_program",
     ),
-    ("sessions", "arena history session residency"),
+    ("sessions", "arena history session residency holdings"),
     (
         "rows",
         "delivery finish slice trail row text_row sequence_row generation stops stream scoring reading drawing source",
@@ -37,7 +37,7 @@ PACKAGES = (
         " trial abilities",
     ),
     ("lanes", "table line places scheduler lane text_lane sequence_lane"),
-    ("", "registry engine tally metrics"),
+    ("", "registry lineup opening session_calls stream_calls engine tally metrics"),
     ("telemetry", "calls logs traces access"),
     ("bridge", "outbox driver workers catalog completion"),
     ("storage", "gate store scripts redis_store custody keeper idempotency"),

@@ -21,6 +21,8 @@ from tests.support.serving import serving
 from tests.support.shapes import LETTERS, WIDTH
 from unrolled.v1.sequence_pb2 import ClassifyRequest, Inputs, StepRequest, StepResponse
 from unrolled.v1.sequence_pb2_grpc import SequenceServiceStub
+from unrolled_client import Client
+from unrolled_client.errors import SnapshotInvalid
 from unrolled_service.bridge.outbox import Outbox
 from unrolled_service.models.bundle import Bundle
 from unrolled_service.rpc import sequence
@@ -273,3 +275,21 @@ def test_a_thousand_calls_wait_for_their_callers_at_once(server: Server, shapes:
     for i in range(0, CROWD, 97):
         check_close(values_of(answers[i]), shapes.reference("tagger-vectors").read(inputs[i]).outputs)
     assert len({str(values_of(each)) for each in answers}) == CROWD
+
+
+def test_what_could_not_be_imported_is_not_exported(shapes: Shapes) -> None:
+    with (
+        serving(shapes.bundle("tagger-vectors"), rewind_tokens=1_000_000) as server,
+        grpc.insecure_channel(server.address) as channel,
+        Client(server.address) as client,
+        client.session() as session,
+    ):
+        calls, most = Calls(channel), pack_inputs(np.zeros((4096, WIDTH)))
+        calls.step(*[most] * 20, session_id=session.id)
+        assert client.restore(session.snapshot()).position == 81_920
+        calls.step(most, session_id=session.id)
+
+        with pytest.raises(SnapshotInvalid, match=r"has 103[0-9]{4} bytes, at most 1000000 can be imported"):
+            session.snapshot()
+        calls.rewind(session.id, 81_920)
+        assert client.restore(session.snapshot()).position == 81_920

@@ -357,8 +357,10 @@ class SessionMachine(RuleBasedStateMachine):
         assert self.engine.streams == sum(known.talk is not None for known in self.known.values())
         slots = [session.slot for session in sessions if session.slot is not None]
         assert len(set(slots)) == len(slots) == residency.arena.slots_in_use <= SLOTS
-        assert residency.packed_bytes == sum(
-            len(session.packed or b"") + session.history.state_bytes for session in sessions
+        assert residency.state_bytes == sum(
+            (len(session.packed or b"") if session.slot is None else residency.arena.slot_bytes)
+            + session.history.kept_bytes
+            for session in sessions
         )
 
     @invariant()

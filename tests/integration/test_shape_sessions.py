@@ -48,7 +48,7 @@ KINDS = ("tagger", "tagger-vectors", "classifier", "regressor", "drawer", "compo
 STEPWISE = {"tagger", "tagger-vectors"}
 READ = {*STEPWISE, "classifier", "regressor"}
 REACH = 16
-SESSIONS, SLOTS, STREAMS = 5, 3, 3
+SESSIONS, SLOTS, STREAMS = 7, 4, 2
 AGE_S = 120.0
 EXAMPLES = 60
 TRACED = np.array([5, 0])
@@ -429,8 +429,10 @@ class ShapeMachine(RuleBasedStateMachine):
         assert self.engine.streams == sum(known.call is not None for known in self.known.values())
         slots = [session.slot for session in sessions if session.slot is not None]
         assert len(set(slots)) == len(slots) == residency.arena.slots_in_use <= SLOTS
-        assert residency.packed_bytes == sum(
-            len(session.packed or b"") + session.history.state_bytes for session in sessions
+        assert residency.state_bytes == sum(
+            (len(session.packed or b"") if session.slot is None else residency.arena.slot_bytes)
+            + session.history.kept_bytes
+            for session in sessions
         )
 
     @invariant()

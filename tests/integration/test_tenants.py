@@ -111,7 +111,7 @@ def test_an_expired_session_of_somebody_else_is_none(ada: Tenant, bob: Tenant) -
 
 def test_an_evicted_session_of_somebody_else_is_none(ada: Tenant, bob: Tenant) -> None:
     session_id = ada.create()
-    wait_until(lambda: bool(bob.create()) and session_id not in ada.listed(), "the session makes room")
+    wait_until(lambda: bool(ada.create()) and session_id not in ada.listed(), "the session makes room")
     assert "make room" in ada.try_on("describe", session_id).details
     for what in CALLS:
         same(bob, what, session_id)

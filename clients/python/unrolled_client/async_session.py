@@ -174,6 +174,7 @@ class AsyncSession:
 
         Raises:
             PositionMismatch: it is elsewhere.
+            SnapshotInvalid: nobody could import them, they are too many.
         """
         return await self._client._run(session_requests.export_snapshot(self._id, expected_position=expected_position))
 

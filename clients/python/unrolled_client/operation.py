@@ -15,7 +15,7 @@ class ModelStats:
         streams: calls that have a place: running, waiting or resting.
         streams_waiting: of these, calls that wait for a row.
         sessions: sessions on it.
-        state_bytes: bytes of all states of its sessions.
+        state_bytes: bytes kept for its sessions: states and histories.
     """
 
     name: str

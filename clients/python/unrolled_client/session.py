@@ -176,6 +176,7 @@ class Session:
 
         Raises:
             PositionMismatch: it is elsewhere.
+            SnapshotInvalid: nobody could import them, they are too many.
         """
         return self._client._run(session_requests.export_snapshot(self._id, expected_position=expected_position))
 

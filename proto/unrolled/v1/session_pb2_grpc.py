@@ -113,7 +113,7 @@ class SessionServiceServicer(object):
     def ExportSnapshot(self, request, context):
         """Returns a session as portable bytes, signed by the server. The session
         stays. One on which a stream runs is taken as of its last delivered
-        position.
+        position. SNAPSHOT_INVALID if ImportSnapshot would not take them.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from itertools import count, islice
 
 from unrolled_service.bridge.driver import Driver
-from unrolled_service.engine import Engine, Lanes, make_lanes
+from unrolled_service.engine import Engine
+from unrolled_service.lineup import Lanes, make_lanes
 from unrolled_service.models.bundle import Bundle
 from unrolled_service.rows.slice import Slice
 from unrolled_service.sessions.session import SessionInfo

@@ -152,6 +152,8 @@ class Lane(ABC):
         row.advance_session(mark.position)
         if row.session.history.wants_checkpoint(mark.position, reach=reach):
             self.residency.keep(row.session, Checkpoint(mark.position, mark.state.tobytes()))
+        else:
+            self.residency.count(row.session)
 
     def _close_record(self, rows: int, steps: int, marks: Sequence[float]) -> Slice:
         """Return the record of the slice, whose beats lie between these moments, and begin the next one."""

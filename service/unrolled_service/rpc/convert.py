@@ -19,7 +19,7 @@ from unrolled.v1 import session_pb2 as sessions_wire
 from unrolled.v1.bundle_pb2 import Vector
 from unrolled.v1.session_pb2 import Session as SessionMessage
 from unrolled_service.bridge.outbox import Parcel
-from unrolled_service.errors import InvalidField
+from unrolled_service.errors import InvalidField, SnapshotInvalid
 from unrolled_service.graphs.sampling import Sampling
 from unrolled_service.models import abilities
 from unrolled_service.models.bundle import Bundle
@@ -162,6 +162,20 @@ def read_snapshot(snapshot: bytes) -> bytes:
     """Return bytes that may be a snapshot."""
     if len(snapshot) > MAX_SNAPSHOT_BYTES:
         raise InvalidField("snapshot", f"must have at most {MAX_SNAPSHOT_BYTES} bytes, has {len(snapshot)}")
+    return snapshot
+
+
+def write_snapshot(snapshot: bytes) -> bytes:
+    """Return the bytes of a snapshot that ``read_snapshot`` takes.
+
+    Raises:
+        SnapshotInvalid: nobody could import it.
+    """
+    if len(snapshot) > MAX_SNAPSHOT_BYTES:
+        raise SnapshotInvalid(
+            f"the session's snapshot has {len(snapshot)} bytes, at most {MAX_SNAPSHOT_BYTES} can be imported:"
+            " there are too many inputs that it can be rewound by"
+        )
     return snapshot
 
 

@@ -22,6 +22,7 @@ from unrolled_service.rpc.convert import (
     read_snapshot,
     read_ttl,
     write_session,
+    write_snapshot,
 )
 from unrolled_service.rpc.fields import read_model, read_optional, read_session_id
 from unrolled_service.rpc.preemption import preempting
@@ -145,7 +146,7 @@ class SessionService(SessionServiceServicer):
         worker = await custody.hold(session_id, lease_s=0.0)
         named = {"expected": expected, "owner": custody.owner}
         content = await worker.driver.call(worker.engine.take_out_session, session_id, **named)
-        snapshot = await asyncio.to_thread(custody.sign, content)
+        snapshot = write_snapshot(await asyncio.to_thread(custody.sign, content))
         self._metrics.count_snapshot("export")
         return wire.ExportSnapshotResponse(snapshot=snapshot, position=content.position)
 

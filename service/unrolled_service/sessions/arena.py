@@ -20,22 +20,22 @@ class Arena:
     Args:
         size: S, elements of one state.
         capacity: number of slots.
+
+    Attributes:
+        capacity: number of slots.
+        slot_bytes: bytes of one state.
     """
 
     def __init__(self, size: int, capacity: int) -> None:
         self._states = np.zeros((capacity, size), np.float32)
         self._free = list(range(capacity - 1, -1, -1))
         self.capacity = capacity
+        self.slot_bytes = size * self._states.itemsize
 
     @property
     def slots_in_use(self) -> int:
         """Number of slots acquired and not released."""
         return self.capacity - len(self._free)
-
-    @property
-    def slot_bytes(self) -> int:
-        """Bytes of one state."""
-        return int(self._states[0].nbytes)
 
     def can_acquire(self) -> bool:
         """Return whether a slot is free."""

@@ -110,10 +110,11 @@ class History:
         return self._anchor
 
     @property
-    def state_bytes(self) -> int:
-        """Bytes of the states that it keeps."""
-        kept = (self._anchor, self._later)
-        return sum(len(each.state) for each in kept if each is not None and each.state is not None)
+    def kept_bytes(self) -> int:
+        """Bytes of its inputs, counts and states."""
+        states = sum(len(each.state) for each in (self._anchor, self._later) if each and each.state)
+        counts = 0 if self._counts is None else self._counts.nbytes
+        return len(self._items) * self._items.itemsize + counts + states
 
     def since(self, position: int) -> Items:
         """Return the inputs from a position on."""

@@ -1,6 +1,7 @@
 """Where the states of sessions are: in the arena while they are used, packed while they are not.
 
-Using a session brings it back; the one that was unused for longest makes room. Runs on the engine's thread.
+Using a session brings it back; the one that was unused for longest makes room. Every byte that is kept for a session is
+counted, its history's too. Runs on the engine's thread.
 """
 
 from collections import OrderedDict
@@ -23,24 +24,14 @@ class Residency:
 
     Attributes:
         initial: f32[S], the state at position 0.
-        packed_bytes: bytes of the states outside the arena: packed ones, and those to rewind to.
+        state_bytes: bytes that are kept for sessions: states, resident or packed, and histories.
     """
 
     def __init__(self, initial: Floats, slots: int) -> None:
         self.arena = Arena(len(initial), slots)
-        self.packed_bytes = 0
+        self.state_bytes = 0
         self.initial = initial
         self._resting: OrderedDict[Session, None] = OrderedDict()
-
-    @property
-    def state_bytes(self) -> int:
-        """Bytes of all states that are kept."""
-        return self.arena.slots_in_use * self.arena.slot_bytes + self.packed_bytes
-
-    def bytes_of(self, session: Session) -> int:
-        """Return the bytes of a session's states, which its release gives back."""
-        state_bytes = len(session.packed or b"") if session.slot is None else self.arena.slot_bytes
-        return state_bytes + session.history.state_bytes
 
     @staticmethod
     def tier_of(session: Session) -> Tier:
@@ -53,15 +44,20 @@ class Residency:
             return self.arena.read(session.slot)
         return self.initial if session.packed is None else np.frombuffer(session.packed, np.float32)
 
+    def count(self, session: Session) -> None:
+        """Count a session's bytes as they are now, where its history grew."""
+        size = len(session.packed or b"") if session.slot is None else self.arena.slot_bytes
+        self._recount(session, size + session.history.kept_bytes)
+
     def bring_in(self, session: Session) -> None:
         """Make a session resident that is about to be used."""
         if session.slot is None:
             if not self.arena.can_acquire():
                 self.pack(next(iter(self._resting)))
             state = self.state_of(session)
-            session.slot = self.arena.acquire()
+            session.slot, session.packed = self.arena.acquire(), None
             self.arena.write(session.slot, state)
-            self._drop_packed(session)
+            self.count(session)
         self._resting.pop(session, None)
 
     def write(self, sessions: Sequence[Session], states: Floats) -> None:
@@ -69,44 +65,35 @@ class Residency:
         self.arena.write(np.array([session.slot for session in sessions], np.intp), states)
 
     def put(self, session: Session, state: bytes | None) -> None:
-        """Give one session a state, f32[S] as bytes; None for the zero state."""
+        """Give one session, perhaps a new one, a state, f32[S] as bytes; None for the zero state."""
         if session.slot is not None:
             self.arena.write(session.slot, self.initial if state is None else np.frombuffer(state, np.float32))
         else:
-            self._drop_packed(session)
             session.packed = state
-            self.packed_bytes += len(state or b"")
+        self.count(session)
 
     def begin(self, session: Session, state: Floats) -> None:
         """Give a session at position 0 a first state of its own, f32[S]."""
-        self.packed_bytes -= session.history.state_bytes
         session.history.begin(state.tobytes())
-        self.packed_bytes += session.history.state_bytes
         self.put(session, state.tobytes())
 
     def keep(self, session: Session, checkpoint: Checkpoint) -> None:
         """Keep a state that a session can be rewound to."""
-        before = session.history.state_bytes
         session.history.keep(checkpoint)
-        self.packed_bytes += session.history.state_bytes - before
+        self.count(session)
 
     def rewind(self, session: Session, position: int) -> None:
         """Take an idle session back to a position from ``history.start`` to its end."""
-        before = session.history.state_bytes
         checkpoint = session.history.rewind(position)
-        self.packed_bytes += session.history.state_bytes - before
         if not session.consumed < position:
             self.put(session, checkpoint.state)
             session.consumed = checkpoint.position
-
-    def adopt(self, session: Session, state: bytes | None) -> None:
-        """Take in a new session with its state; None for the zero state."""
-        self.packed_bytes += session.history.state_bytes
-        self.put(session, state)
+        self.count(session)
 
     def rest(self, session: Session) -> None:
         """Note that a resident session is used no more; it stays until its place is needed."""
         self._resting[session] = None
+        self.count(session)
 
     def pack(self, session: Session) -> None:
         """Take an idle session out of the arena."""
@@ -117,14 +104,13 @@ class Residency:
 
     def release(self, session: Session) -> None:
         """Forget an idle session's states."""
-        self.packed_bytes -= session.history.state_bytes
-        self._drop_packed(session)
+        session.packed = None
         self._free(session)
+        self._recount(session, 0)
 
-    def _drop_packed(self, session: Session) -> None:
-        if session.packed is not None:
-            self.packed_bytes -= len(session.packed)
-            session.packed = None
+    def _recount(self, session: Session, size: int) -> None:
+        self.state_bytes += size - session.counted_bytes
+        session.counted_bytes = size
 
     def _free(self, session: Session) -> None:
         if session.slot is not None:

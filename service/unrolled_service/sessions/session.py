@@ -46,6 +46,7 @@ class Session:
         consumed: inputs that its state has taken.
         slot: where its state is while it is resident, or None.
         packed: its state while it is not, f32[S] as bytes; None for the zero state.
+        counted_bytes: what it was last counted as, states and history.
         row: the stream that runs on it.
         epoch: number of this server's ownership in the store; 0 while it is not stored.
         lane: key of its lane.
@@ -64,6 +65,7 @@ class Session:
     consumed: int = 0
     slot: int | None = None
     packed: bytes | None = None
+    counted_bytes: int = 0
     row: "Row | None" = None
     epoch: int = 0
     lane: str = ""

@@ -4,6 +4,7 @@ Runs on the event loop.
 """
 
 import asyncio
+import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
@@ -22,13 +23,15 @@ _R = TypeVar("_R", bound=Message)
 
 @dataclass(slots=True)
 class _Call:
-    request: bytes
+    digest: bytes
     until: float
     reply: Any = None
 
 
 class Idempotency:
-    """The calls of the last ten minutes that came with a key; at most 10,000, the oldest go first.
+    """The calls of the last ten minutes that came with a key.
+
+    At most 10,000 are remembered: then the tenant with most of them loses its oldest.
 
     Args:
         clock: seconds that never go back.
@@ -37,6 +40,7 @@ class Idempotency:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._calls: OrderedDict[tuple[str, str], _Call] = OrderedDict()
+        self._keys: dict[str, OrderedDict[str, None]] = {}
         self._running: set[asyncio.Task[Any]] = set()
 
     async def once(self, key: str, request: Message, answer: Callable[[], Awaitable[_R]], *, owner: str = "") -> _R:
@@ -55,28 +59,37 @@ class Idempotency:
             return await answer()
         mark = (owner, key)
         now = self._clock()
-        while self._calls and (len(self._calls) > _MOST or next(iter(self._calls.values())).until <= now):
-            self._calls.popitem(last=False)
+        while self._calls and next(iter(self._calls.values())).until <= now:
+            self._forget(next(iter(self._calls)))
         content = request.DESCRIPTOR.full_name.encode() + request.SerializeToString(deterministic=True)
+        digest = hashlib.sha256(content).digest()
         if call := self._calls.get(mark):
-            if call.request != content:
+            if call.digest != digest:
                 raise IdempotencyConflict("the idempotency_key was used with other fields")
             if call.reply is None:
                 raise IdempotencyConflict("the call with this idempotency_key is still running", retry_after_s=0.1)
             reply: _R = call.reply
             return reply
-        self._calls[mark] = call = _Call(content, now + REMEMBERED_S)
+        self._calls[mark] = call = _Call(digest, now + REMEMBERED_S)
+        self._keys.setdefault(owner, OrderedDict())[key] = None
         if len(self._calls) > _MOST:
-            self._calls.popitem(last=False)
+            most = max(self._keys, key=lambda each: len(self._keys[each]))
+            self._forget((most, next(iter(self._keys[most]))))
 
         async def remember() -> _R:
             try:
                 call.reply = reply = await answer()
             except BaseException:
                 if self._calls.get(mark) is call:
-                    del self._calls[mark]
+                    self._forget(mark)
                 raise
             return reply
 
         # A caller that goes away will ask again, and must then find what was made for it.
         return await complete(remember(), self._running)
+
+    def _forget(self, mark: tuple[str, str]) -> None:
+        owner, key = mark
+        del self._calls[mark], self._keys[owner][key]
+        if not self._keys[owner]:
+            del self._keys[owner]

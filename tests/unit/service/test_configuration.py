@@ -75,6 +75,8 @@ def test_a_refusal_names_setting_source_and_limit(file: Path, monkeypatch: pytes
     monkeypatch.delenv("UNROLLED_LOG_LEVEL")
     assert refuse(store="redis://:hunter2@h").startswith("store (--store): store needs snapshot_keys")
     assert "hunter2" not in refuse(store="redis://:hunter2@h")
+    assert refuse(bundle="a:" + "é" * 128) == "bundle (--bundle): a name has at most 255 bytes, not 256"
+    assert refuse(bundle="aa/" * 1366) == "bundle (--bundle): a path has at most 4095 bytes, not 4097"
     assert refuse(otlp_endpoint="h:4317") == "otlp_endpoint (--otlp-endpoint): must begin with http:// or https://"
 
 
@@ -137,7 +139,7 @@ def test_the_environment_names_a_file_and_the_flag_another(file: Path, monkeypat
 
 VALUES: dict[str, st.SearchStrategy[Any]] = {
     "bundle": st.lists(
-        st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1), min_size=1
+        st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=63), min_size=1
     ),
     "max_rows": st.integers(1, 4096),
     "slice_ms": st.floats(1e-300, 1000),

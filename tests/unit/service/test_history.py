@@ -51,7 +51,7 @@ class HistoryMachine(RuleBasedStateMachine):
         self.told, self.consumed = [*before, *after], len(before)
         self.floor = len(before) + self.form.is_generative
         anchor = Checkpoint(len(before), state_at(len(before)))
-        counts = np.bincount(before, minlength=2 * SIZE).astype(np.uint32)
+        counts = np.bincount(before, minlength=2 * SIZE).astype(np.uint32)[: 2 * self.form.vocabulary_size]
         self.history = History.begin_at(anchor, counts, self.write(after), form=self.form, reach=REACH)
 
     @rule(more=tokens)
@@ -100,8 +100,13 @@ class HistoryMachine(RuleBasedStateMachine):
             assert self.history.counts(position).tolist() == [counted[token] for token in range(2 * SIZE)]
 
     @invariant()
-    def it_keeps_two_states_at_most(self) -> None:
-        assert self.history.state_bytes in (0, STATE_BYTES, 2 * STATE_BYTES)
+    def it_knows_its_bytes_and_keeps_two_states_at_most(self) -> None:
+        anchor = self.history.anchor.position
+        items = (len(self.told) - anchor) * (4 * self.form.width or 2)
+        counts = 2 * self.form.vocabulary_size * 4 if anchor else 0
+        states = self.history.kept_bytes - items - counts
+        assert states in (0, STATE_BYTES, 2 * STATE_BYTES)
+        assert states or not anchor
 
 
 class VectorMachine(HistoryMachine):

@@ -150,6 +150,25 @@ def test_the_oldest_answers_are_forgotten_first() -> None:
     asyncio.run(check())
 
 
+def test_a_tenant_with_many_keys_forgets_its_own() -> None:
+    async def check() -> None:
+        calls, maker = Idempotency(Clock()), Maker()
+        for number in range(3):
+            await calls.once(f"k{number}", REQUEST, maker, owner="bob")
+        for number in range(MOST + 5):
+            await calls.once(f"k{number}", REQUEST, maker, owner="ada")
+        made = maker.made
+
+        for number in range(3):
+            await calls.once(f"k{number}", REQUEST, maker, owner="bob")
+        await calls.once("k8", REQUEST, maker, owner="ada")
+        assert maker.made == made
+        await calls.once("k7", REQUEST, maker, owner="ada")
+        assert maker.made == made + 1
+
+    asyncio.run(check())
+
+
 def test_a_call_that_failed_late_takes_nothing_from_its_successor() -> None:
     async def check() -> None:
         clock = Clock()

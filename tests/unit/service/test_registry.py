@@ -38,16 +38,16 @@ def make_engine(bundle: Bundle, clock: Clock) -> Callable[..., Engine]:
     return lambda **settings: Engine([bundle], Settings(**settings), clock, mark="7")
 
 
-def create(engine: Engine, number: int, *, ttl_s: float = 1e6) -> list[Session]:
-    return [engine.create_session("", seed=1, ttl_s=ttl_s) for _ in range(number)]
+def create(engine: Engine, number: int, *, ttl_s: float = 1e6, owner: str = "") -> list[Session]:
+    return [engine.create_session("", seed=1, ttl_s=ttl_s, owner=owner) for _ in range(number)]
 
 
 def fates(engine: Engine, sessions: list[Session]) -> list[type[UnrolledError] | None]:
-    """Return for each session what is said of it, None where it lives."""
+    """Return for each session what its owner is told of it, None where it lives."""
     found: list[type[UnrolledError] | None] = []
     for session in sessions:
         try:
-            assert engine.session(session.id) is session
+            assert engine.session(session.id, owner=session.owner) is session
             found.append(None)
         except UnrolledError as error:
             found.append(type(error))
@@ -83,7 +83,7 @@ def test_sessions_count_for_the_tenant_that_has_them(make_engine: Callable[..., 
     assert [registry.owned_by(owner) for owner in ("ada", "bob")] == [3, 0]
     engine.delete_session(made.id, owner="ada")
     create(engine, 4)
-    assert [registry.owned_by(owner) for owner in ("ada", "")] == [1, 4]
+    assert [registry.owned_by(owner) for owner in ("ada", "")] == [2, 3]
 
 
 def test_the_session_that_was_idle_for_longest_makes_room(make_engine: Callable[..., Engine], clock: Clock) -> None:
@@ -108,6 +108,33 @@ def test_nobody_makes_room_who_was_not_idle_for_long_enough(make_engine: Callabl
         create(engine, 1)
 
     assert fates(engine, sessions) == [None, None]
+
+
+def test_many_sessions_of_a_tenant_evict_its_own_before_those_of_others(
+    make_engine: Callable[..., Engine], clock: Clock
+) -> None:
+    engine = make_engine(max_sessions=6, evict_after_s=60)
+    quiet = create(engine, 2, owner="bob")
+    clock.now += 1000
+    busy = create(engine, 4, owner="ada")
+    with pytest.raises(SlotsExhausted, match="not enough of yours, or of tenants that have more"):
+        create(engine, 1, owner="ada")
+    clock.now += 60
+    create(engine, 4, owner="ada")
+
+    assert fates(engine, quiet) == [None, None]
+    assert fates(engine, busy[:4]) == [SessionEvicted] * 4
+
+
+def test_a_tenant_with_few_sessions_gets_room_from_the_one_with_most(make_engine: Callable[..., Engine]) -> None:
+    engine = make_engine(max_sessions=6, evict_after_s=0)
+    few = create(engine, 2, owner="eve")
+    most = create(engine, 4, owner="ada")
+    mine = create(engine, 3, owner="bob")
+
+    assert fates(engine, few) == [None, None], "they were idle for longer, but are her part"
+    assert fates(engine, most) == [SessionEvicted, SessionEvicted, None, None]
+    assert fates(engine, mine) == [SessionEvicted, None, None]
 
 
 def test_a_streaming_session_never_makes_room(make_engine: Callable[..., Engine], clock: Clock) -> None:
@@ -176,17 +203,30 @@ def test_bytes_are_limited_too(make_engine: Callable[..., Engine], clock: Clock)
     lane = engine.lanes["alphabet"]
     sessions = create(engine, 3)
     for session in sessions[:2]:  # as if a state were half a mebibyte
-        session.packed = bytes(2**19)
-        lane.residency.packed_bytes += 2**19
+        lane.residency.put(session, bytes(2**19))
     assert lane.residency.state_bytes == 2**20
 
-    with pytest.raises(SlotsExhausted, match="1 MiB of states of 1"):
+    with pytest.raises(SlotsExhausted, match="1 MiB of states and histories of 1"):
         create(engine, 1)
     clock.now += 60
     sessions += create(engine, 1)
 
     assert fates(engine, sessions) == [SessionEvicted, None, None, None]
     assert lane.residency.state_bytes == 2**19
+
+
+def test_few_large_sessions_make_room_before_many_small_ones(make_engine: Callable[..., Engine]) -> None:
+    engine = make_engine(session_memory_mib=1, evict_after_s=0, slots=1, max_streams=1)
+    lane = engine.lanes["alphabet"]
+    small, large = create(engine, 9, owner="ada"), create(engine, 2, owner="bob")
+    for session in large:
+        lane.residency.put(session, bytes(2**19))
+        engine.registry.use(session)
+
+    small += create(engine, 1, owner="ada")
+
+    assert fates(engine, small) == [None] * 10
+    assert fates(engine, large) == [SessionEvicted, None]
 
 
 def test_expired_evicted_deleted_and_unknown_are_told_apart(make_engine: Callable[..., Engine], clock: Clock) -> None:

@@ -9,6 +9,7 @@ from unrolled_service.sessions.session import Session, Tier
 
 INITIAL = np.array([0.5, -1.0, 2.0], np.float32)
 STATE_BYTES = INITIAL.nbytes
+COUNTS_BYTES = 2 * 26 * 4
 SLOTS = 2
 
 
@@ -46,47 +47,46 @@ def residency() -> Residency:
 
 def test_a_new_session_has_the_initial_state_and_costs_nothing(residency: Residency) -> None:
     session = make_session()
-    residency.adopt(session, None)
+    residency.put(session, None)
 
     assert (residency.state_of(session) == INITIAL).all()
     assert residency.tier_of(session) is Tier.PACKED
-    assert residency.state_bytes == residency.bytes_of(session) == 0
+    assert residency.state_bytes == session.counted_bytes == 0
 
 
 def test_a_session_that_is_used_gets_its_own_slot_with_its_own_state(residency: Residency) -> None:
     sessions = [make_session(i) for i in range(SLOTS)]
     for i, session in enumerate(sessions):
-        residency.adopt(session, state(i + 1).tobytes())
+        residency.put(session, state(i + 1).tobytes())
         session.consumed = 1
     for session in sessions:
         residency.bring_in(session)
 
     assert len({session.slot for session in sessions}) == SLOTS
     assert [residency.state_of(session)[0] for session in sessions] == [1, 2]
-    assert residency.packed_bytes == 0
-    assert residency.state_bytes == SLOTS * STATE_BYTES == sum(map(residency.bytes_of, sessions))
+    assert residency.state_bytes == SLOTS * STATE_BYTES == sum(session.counted_bytes for session in sessions)
 
 
 def test_the_session_that_rested_longest_makes_room(residency: Residency) -> None:
     first, second, third = (make_session(i) for i in range(3))
     for i, session in enumerate((first, second)):
-        residency.adopt(session, None)
+        residency.put(session, None)
         use(residency, session, i + 1)
     use(residency, first, 10)
-    residency.adopt(third, None)
+    residency.put(third, None)
 
     residency.bring_in(third)
 
     assert [residency.tier_of(each) for each in (first, second, third)] == [Tier.RESIDENT, Tier.PACKED, Tier.RESIDENT]
     assert (residency.state_of(second) == state(2)).all()
     assert (residency.state_of(third) == INITIAL).all()
-    assert residency.packed_bytes == residency.bytes_of(second) == STATE_BYTES
+    assert second.counted_bytes == STATE_BYTES + 2 * 2
 
 
 def test_a_session_in_use_is_not_packed(residency: Residency) -> None:
     busy, idle, new = (make_session(i) for i in range(3))
     for session in (busy, idle, new):
-        residency.adopt(session, None)
+        residency.put(session, None)
     residency.bring_in(busy)
     use(residency, idle, 1)
 
@@ -98,7 +98,7 @@ def test_a_session_in_use_is_not_packed(residency: Residency) -> None:
 
 def test_packing_and_bringing_in_is_exact_and_leaves_a_wiped_slot(residency: Residency) -> None:
     session = make_session()
-    residency.adopt(session, None)
+    residency.put(session, None)
     odd = np.array([-0.0, 1e-42, np.pi], np.float32)
     use(residency, session, 1)
     residency.write([session], odd[None])
@@ -111,12 +111,12 @@ def test_packing_and_bringing_in_is_exact_and_leaves_a_wiped_slot(residency: Res
     assert session.packed == odd.tobytes()
     residency.bring_in(session)
     assert residency.state_of(session).tobytes() == odd.tobytes()
-    assert residency.packed_bytes == 0
+    assert residency.state_bytes == STATE_BYTES + 2 * 2
 
 
 def test_a_session_that_took_nothing_packs_to_nothing(residency: Residency) -> None:
     session = make_session()
-    residency.adopt(session, None)
+    residency.put(session, None)
     residency.bring_in(session)
     residency.rest(session)
 
@@ -131,7 +131,7 @@ def test_a_session_that_took_nothing_packs_to_nothing(residency: Residency) -> N
 @pytest.mark.parametrize("is_packed", [False, True])
 def test_a_rewind_takes_the_newest_state_before_the_position(residency: Residency, is_packed: bool) -> None:
     session = make_session()
-    residency.adopt(session, None)
+    residency.put(session, None)
     residency.bring_in(session)
     session.history.extend(range(20))
     for position in (5, 10, 15):
@@ -141,18 +141,19 @@ def test_a_rewind_takes_the_newest_state_before_the_position(residency: Residenc
     residency.rest(session)
     if is_packed:
         residency.pack(session)
-    assert residency.state_bytes == residency.bytes_of(session) == 3 * STATE_BYTES
+    assert residency.state_bytes == session.counted_bytes == 3 * STATE_BYTES + 10 * 2 + COUNTS_BYTES
 
     for position, consumed, kept in ((19, 18, 2), (18, 15, 2), (16, 15, 2), (15, 10, 1), (11, 10, 1)):
         residency.rewind(session, position)
         assert (session.consumed, session.position) == (consumed, position)
         assert (residency.state_of(session) == state(consumed)).all()
-        assert residency.state_bytes == residency.bytes_of(session) == (1 + kept) * STATE_BYTES
+        inputs = position - session.history.anchor.position
+        assert residency.state_bytes == (1 + kept) * STATE_BYTES + inputs * 2 + COUNTS_BYTES
 
 
 def test_a_session_rewound_to_the_beginning_has_the_initial_state(residency: Residency) -> None:
     session = make_session()
-    residency.adopt(session, None)
+    residency.put(session, None)
     use(residency, session, 1)
 
     residency.rewind(session, 0)
@@ -164,7 +165,7 @@ def test_a_session_rewound_to_the_beginning_has_the_initial_state(residency: Res
 @pytest.mark.parametrize("is_packed", [False, True])
 def test_a_released_session_leaves_no_bytes(residency: Residency, is_packed: bool) -> None:
     session = make_session()
-    residency.adopt(session, None)
+    residency.put(session, None)
     use(residency, session, 1)
     residency.keep(session, Checkpoint(1, state(1).tobytes()))
     if is_packed:
