@@ -21,6 +21,7 @@ from unrolled_service.tenants.occupancy import MOST, Occupancy
 # What has left and not arrived is lost with the connection, and its reader goes back for it: 64 KiB of window at the
 # client, twice that where a proxy is between.
 IN_FLIGHT = 1 << 17
+_COUNTED_INPUTS = 1024  # after so many at the latest a history that grows is counted again
 STAGES = ("choose", "gather", "run", "deliver", "settle")
 
 
@@ -148,11 +149,12 @@ class Lane(ABC):
         """Give a row's session a state that it had; it can still be rewound by so many inputs."""
         if row.session is None:
             return
+        before = row.session.consumed
         self.residency.write([row.session], mark.state[None])
         row.advance_session(mark.position)
         if row.session.history.wants_checkpoint(mark.position, reach=reach):
             self.residency.keep(row.session, Checkpoint(mark.position, mark.state.tobytes()))
-        else:
+        elif before // _COUNTED_INPUTS != mark.position // _COUNTED_INPUTS:
             self.residency.count(row.session)
 
     def _close_record(self, rows: int, steps: int, marks: Sequence[float]) -> Slice:

@@ -229,6 +229,17 @@ def test_few_large_sessions_make_room_before_many_small_ones(make_engine: Callab
     assert fates(engine, large) == [SessionEvicted, None]
 
 
+def test_a_history_is_counted_while_it_grows(make_engine: Callable[..., Engine]) -> None:
+    engine = make_engine(max_steps=64, credit=10_000)
+    (session,) = create(engine, 1)
+    stream, _ = begin(engine, "a", 5000, session_id=session.id)
+    while session.history.end < 4500:
+        assert run_slice(engine)
+        assert session.history.kept_bytes - session.counted_bytes < 2 * (1024 + 64)
+    assert engine.lanes["alphabet"].residency.state_bytes == session.counted_bytes > 2 * 3000
+    engine.close(stream)
+
+
 def test_expired_evicted_deleted_and_unknown_are_told_apart(make_engine: Callable[..., Engine], clock: Clock) -> None:
     engine = make_engine(max_sessions=3, evict_after_s=0)
     events: list[object] = []
