@@ -17,7 +17,7 @@ from tests.support.serving import serving
 from unrolled.v1.generation_pb2 import GenerateRequest
 from unrolled.v1.generation_pb2_grpc import GenerationServiceStub
 from unrolled_client import AsyncClient, Client
-from unrolled_client.errors import Draining, InternalError, ReaderStalled
+from unrolled_client.errors import Draining, InternalError, ReaderStalled, Unreachable
 from unrolled_service.graphs.program import Program
 from unrolled_service.models.bundle import Bundle
 from unrolled_service.rpc.model import ModelService
@@ -278,7 +278,7 @@ def test_two_servers_cannot_share_a_port(alphabet: Bundle) -> None:
             pass
 
 
-def test_a_drain_reaches_a_caller_that_has_stopped_reading(alphabet: Bundle) -> None:
+def test_a_caller_that_has_stopped_reading_does_not_hold_up_a_drain(alphabet: Bundle) -> None:
     with serving(alphabet, max_tokens=10**7, drain_grace_s=0.1) as server:
         client = Client(server.address, resume=None)
         stream = client.generate("hello", max_tokens=10**7)
@@ -288,7 +288,7 @@ def test_a_drain_reaches_a_caller_that_has_stopped_reading(alphabet: Bundle) -> 
         while counted != (now := metric(server, 'unrolled_tokens_total{model="alphabet",phase="generated"}')):
             counted = now
         wait_until(lambda: metric(server, "unrolled_streams_active") == 1)
-    with client, pytest.raises(Draining):
+    with client, pytest.raises((Draining, Unreachable)):  # what it never took may lie before the status
         for _ in pieces:
             pass
     assert stream.text == greedy_text("hello", len(stream.text))
