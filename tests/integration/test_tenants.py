@@ -81,7 +81,7 @@ def test_a_busy_session_of_somebody_else_is_none_and_is_not_disturbed(
     ada: Tenant, bob: Tenant, channel: grpc.Channel, what: str
 ) -> None:
     session_id = ada.create()
-    request = generation.GenerateRequest(session_id=session_id, prompt="a", max_tokens=12_000, sampling=GREEDY)
+    request = generation.GenerateRequest(session_id=session_id, prompt="a", max_tokens=60_000, sampling=GREEDY)
     stream = GenerationServiceStub(channel).Generate(request, metadata=[("authorization", "Bearer unr_ada")])
     text = next(stream).chunk.text
 
@@ -90,8 +90,8 @@ def test_a_busy_session_of_somebody_else_is_none_and_is_not_disturbed(
     assert ada.get(session_id).busy
 
     text += "".join(reply.chunk.text for reply in stream)
-    assert text == greedy_text("a", 12_000)
-    assert ada.get(session_id).position == 12_001
+    assert text == greedy_text("a", 60_000)
+    assert ada.get(session_id).position == 60_001
 
 
 @pytest.mark.parametrize("what", CALLS)
