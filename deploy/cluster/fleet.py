@@ -115,13 +115,14 @@ class Fleet:
         for member in reversed(self.members):
             member.stop(grace_s)
 
-    def wait_balanced(self, limit_s: float) -> None:
-        """Wait until Envoy gives calls to every server.
+    def wait_balanced(self, limit_s: float, *, servers: int | None = None) -> None:
+        """Wait until Envoy gives calls to so many servers; None for every one.
 
         Raises:
             MemberFailed: it does not within so many seconds.
         """
-        self.envoy.wait_until(lambda: self._count_healthy() == len(self.replicas), limit_s, "has not all servers")
+        wanted = len(self.replicas) if servers is None else servers
+        self.envoy.wait_until(lambda: self._count_healthy() == wanted, limit_s, f"does not have {wanted} servers")
 
     def _count_healthy(self) -> float:
         page = _read_page(f"http://{self.metrics['envoy']}/stats/prometheus")

@@ -60,13 +60,13 @@ async def _take_turns(fleet: Fleet, sessions: int) -> list[Round]:
         victim = fleet.replicas[1]
         rounds = [await _measure("all there", fleet, callers, fleet.replicas)]
         victim.signal(signal.SIGKILL)
-        await _until_healthy(fleet, len(fleet.replicas) - 1)
+        await asyncio.to_thread(fleet.wait_balanced, _LIMIT_S, servers=len(fleet.replicas) - 1)
         others = [each for each in fleet.replicas if each is not victim]
         rounds.append(await _measure(f"{victim.name} killed", fleet, callers, others))
         await asyncio.to_thread(victim.stop)
         victim.start()
         await asyncio.to_thread(victim.wait_ready, _LIMIT_S)
-        await _until_healthy(fleet, len(fleet.replicas))
+        await asyncio.to_thread(fleet.wait_balanced, _LIMIT_S)
         rounds.append(await _measure(f"{victim.name} back", fleet, callers, fleet.replicas))
         return rounds
 
@@ -103,33 +103,15 @@ def _settle(fleet: Fleet, there: Sequence[Member], before: dict[str, Counter[str
         time.sleep(_POLL_S)
 
 
-async def _until_healthy(fleet: Fleet, replicas: int) -> None:
-    deadline = time.monotonic() + _LIMIT_S
-    wanted = {"envoy_cluster_name": "replicas"}
-    while time.monotonic() < deadline:
-        families = await asyncio.to_thread(_fetch, f"http://{fleet.metrics['envoy']}/stats/prometheus")
-        for family in text_string_to_metric_families(families):
-            for sample in family.samples:
-                is_it = sample.name == "envoy_cluster_membership_healthy" and wanted.items() <= sample.labels.items()
-                if is_it and sample.value == replicas:
-                    return
-        await asyncio.sleep(_POLL_S)
-    raise TimeoutError(f"Envoy did not see {replicas} healthy replicas within {_LIMIT_S:g} s")
-
-
 def _read(metrics: str) -> Counter[str]:
     """Return what a server has done: streams ended, and calls of the store by their name."""
     found: Counter[str] = Counter()
-    for family in text_string_to_metric_families(_fetch(f"http://{metrics}/metrics")):
+    with urllib.request.urlopen(f"http://{metrics}/metrics", timeout=_LIMIT_S) as answer:
+        page = answer.read().decode()
+    for family in text_string_to_metric_families(page):
         for sample in family.samples:
             if sample.name == "unrolled_streams_total":
                 found["streams"] += int(sample.value)
             elif sample.name == "unrolled_store_operation_seconds_count":
                 found[sample.labels["operation"]] += int(sample.value)
     return found
-
-
-def _fetch(url: str) -> str:
-    with urllib.request.urlopen(url, timeout=_LIMIT_S) as answer:
-        text: str = answer.read().decode()
-    return text

@@ -72,7 +72,7 @@ class Placement:
         """Set a call's server aside if the error says that it is lost."""
         with self._lock:
             server = self._calls.pop(call, None)
-            if server is not None and isinstance(error, LOST):
+            if server is not None and len(self._targets) > 1 and isinstance(error, LOST):
                 self._lost_at[server] = self._clock()
 
     def note_sessions(self, call: Any, sessions: Iterable[SessionInfo]) -> None:
