@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import logging
 import random
 import time
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ import pytest
 from tests.integration.test_server import metric, wait_until
 from tests.integration.test_shapes import draw_inputs
 from tests.support.calls import Calls, Conversation, messages, pack_inputs
+from tests.support.complaints import complaints
 from tests.support.reference import Shapes, check_close
 from tests.support.refusals import refusal
 from tests.support.serving import serving
@@ -54,7 +54,7 @@ def nothing_goes_wrong_unseen(server: Server, caplog: pytest.LogCaptureFixture) 
     yield
     wait_until(lambda: not (server._workers.streams or server._guard.calls))
     gc.collect()
-    assert [each.getMessage() for each in caplog.records if each.levelno >= logging.ERROR] == []
+    assert complaints(caplog.records) == []
 
 
 def values_of(outputs: list[Any]) -> list[list[float]]:

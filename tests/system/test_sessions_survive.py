@@ -284,6 +284,40 @@ def test_a_store_that_is_away_takes_nothing_from_sessions_in_memory(
             assert there.generate(max_tokens=30, temperature=0).read() == greedy_text("a", 90)[60:]
 
 
+def test_an_old_copy_is_not_taken_for_the_session_while_the_store_is_away(
+    bundle: Path, durable_redis: RedisServer, keys: Path
+) -> None:
+    with ExitStack() as stack:
+        replicas = Replicas(bundle, durable_redis, keys, stack)
+        maker, other = replicas.start(), replicas.start()
+        client, elsewhere = (stack.enter_context(Client(each.address, resume=None)) for each in (maker, other))
+        old = client.create_session()
+        there = Session(elsewhere, old.id, 0)
+        assert there.generate("a", max_tokens=30, temperature=0).read() == greedy_text("a", 30)
+        here = Session(client, old.id, there.position)
+
+        durable_redis.stop()
+        wait_until(lambda: maker.read_page("/readyz").startswith("degraded"), "the server says so")
+        for call in (
+            here.info,
+            here.generate(max_tokens=5, expected_position=31).read,
+            lambda: here.rewind(to=0, expected_position=31),
+            lambda: here.fork(1, expected_position=31),
+            lambda: here.snapshot(expected_position=31),
+            lambda: here.delete(expected_position=31),
+        ):
+            with pytest.raises(StoreUnavailable):
+                call()
+        assert there.generate(max_tokens=30, temperature=0).read() == greedy_text("a", 60)[30:]
+        assert there.info().position == 61  # as nobody else can know
+
+        durable_redis.start()
+        for each in (maker, other):
+            wait_until(lambda each=each: each.read_page("/readyz") == "ready\n", "the server says so")  # type: ignore[misc]
+        here = Session(client, old.id, there.position)
+        assert here.generate(max_tokens=30, temperature=0).read() == greedy_text("a", 90)[60:]
+
+
 def test_what_could_not_be_stored_is_stored_when_the_store_is_back(
     bundle: Path, durable_redis: RedisServer, keys: Path
 ) -> None:

@@ -196,8 +196,12 @@ class Claims:
         self._settings = settings
 
     @asynccontextmanager
-    async def claim(self, session_id: str | None) -> AsyncIterator[Claim]:
+    async def claim(self, session_id: str | None = None, expected_position: int | None = None) -> AsyncIterator[Claim]:
         """Hold a session of the caller's, or a throw-away state, for a call; the row is closed however that ends.
+
+        Args:
+            session_id: None takes a state that is thrown away.
+            expected_position: where the caller has the session; None where it does not say.
 
         Raises:
             QuotaExceeded: the tenant has no more calls, or tokens.
@@ -206,7 +210,10 @@ class Claims:
         tenant = caller().tenant
         with self._quotas.stream(tenant):
             custody = self._custody.of(tenant)
-            worker = await custody.hold(session_id) if session_id else self._workers.for_stream()
+            if session_id:
+                worker = await custody.hold(session_id, expected_position=expected_position)
+            else:
+                worker = self._workers.for_stream()
             claim = Claim(worker, custody, session_id, self._settings, partial(self._quotas.terms, tenant))
             try:
                 yield claim

@@ -13,7 +13,7 @@ from unrolled_service.rows.scoring import Score
 from unrolled_service.rpc.chunks import Chunks, check_origin
 from unrolled_service.rpc.claim import Claims
 from unrolled_service.rpc.convert import read_generation, read_scoring, write_finish, write_score
-from unrolled_service.rpc.fields import read_model, read_priority, read_session_id
+from unrolled_service.rpc.fields import read_model, read_optional, read_priority, read_session_id
 from unrolled_service.rpc.relay import relay
 from unrolled_service.settings import Settings
 
@@ -31,7 +31,8 @@ class GenerationService(GenerationServiceServicer):
         session_id = read_session_id(request.session_id) if request.session_id else None
         model = read_model(request.model)
         is_batch = read_priority(request.priority)
-        async with self._claims.claim(session_id) as claim:
+        expected = read_optional(request, "expected_position")
+        async with self._claims.claim(session_id, expected) as claim:
             bundle = await claim.bundle(model)
             abilities.check_method(bundle, abilities.GENERATE)
             claim.accept(
@@ -52,7 +53,7 @@ class GenerationService(GenerationServiceServicer):
     async def Score(self, request: wire.ScoreRequest, context: grpc.aio.ServicerContext) -> wire.ScoreResponse:
         """Score a text."""
         model, is_batch = read_model(request.model), read_priority(request.priority)
-        async with self._claims.claim(None) as claim:
+        async with self._claims.claim() as claim:
             bundle = await claim.bundle(model)
             abilities.check_method(bundle, abilities.SCORE)
             left_s = context.time_remaining()

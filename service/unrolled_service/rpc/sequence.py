@@ -26,7 +26,7 @@ from unrolled_service.rpc.convert_sequences import (
     write_target_end,
 )
 from unrolled_service.rpc.feeder import Feeder
-from unrolled_service.rpc.fields import read_model, read_priority, read_session_id
+from unrolled_service.rpc.fields import read_model, read_optional, read_priority, read_session_id
 from unrolled_service.rpc.relay import relay
 from unrolled_service.settings import Settings
 from unrolled_service.telemetry.calls import note
@@ -44,7 +44,8 @@ class SequenceService(SequenceServiceServicer):
     async def Step(self, requests: AsyncIterator[wire.StepRequest], context: grpc.aio.ServicerContext) -> None:
         """Answer inputs one by one."""
         first, model, session_id = await _open(requests)
-        async with self._claims.claim(session_id) as claim:
+        expected = read_optional(first.opening, "expected_position")
+        async with self._claims.claim(session_id, expected) as claim:
             bundle = await claim.bundle(model)
             abilities.check_method(bundle, abilities.STEP)
             feeder = await _start(claim, first, requests, bundle, context)
@@ -59,7 +60,8 @@ class SequenceService(SequenceServiceServicer):
     ) -> wire.ClassifyResponse:
         """Answer a sequence as a whole."""
         first, model, session_id = await _open(requests)
-        async with self._claims.claim(session_id) as claim:
+        expected = read_optional(first.opening, "expected_position")
+        async with self._claims.claim(session_id, expected) as claim:
             bundle = await claim.bundle(model)
             abilities.check_method(bundle, abilities.CLASSIFY)
             limit = self._settings.max_prompt_tokens
@@ -82,7 +84,7 @@ class SequenceService(SequenceServiceServicer):
         """Answer a sequence with another one."""
         arrived = time.monotonic()
         model, is_batch = read_model(request.model), read_priority(request.priority)
-        async with self._claims.claim(None) as claim:
+        async with self._claims.claim() as claim:
             bundle = await claim.bundle(model)
             abilities.check_method(bundle, abilities.TRANSDUCE)
             fed, left_s = len(request.source.text) or len(request.source.vectors), context.time_remaining()

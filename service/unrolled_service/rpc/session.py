@@ -69,7 +69,7 @@ class SessionService(SessionServiceServicer):
         """Describe a session."""
         custody = self._custody.of(caller().tenant)
         session_id = read_session_id(request.session_id)
-        worker = await custody.hold(session_id, lease_s=0.0)
+        worker = await custody.hold(session_id, is_question=True, lease_s=0.0)
         found = await worker.driver.call(_describe, worker.engine, session_id, custody.owner)
         return wire.GetSessionResponse(session=write_session(found))
 
@@ -90,7 +90,7 @@ class SessionService(SessionServiceServicer):
         custody = self._custody.of(caller().tenant)
         session_id = read_session_id(request.session_id)
         expected = read_optional(request, "expected_position")
-        worker = await custody.hold(session_id, lease_s=0.0)
+        worker = await custody.hold(session_id, expected_position=expected, lease_s=0.0)
         named = {"expected": expected, "owner": custody.owner}
 
         async def end() -> None:
@@ -110,7 +110,7 @@ class SessionService(SessionServiceServicer):
         expected = read_optional(request, "expected_position")
 
         async def make() -> wire.ForkSessionResponse:
-            worker = await custody.hold(session_id, lease_s=0.0)
+            worker = await custody.hold(session_id, expected_position=expected, lease_s=0.0)
             with self._reserve(custody.owner, len(seeds)):
                 made = await worker.driver.call(_fork, worker.engine, session_id, seeds, expected, custody.owner)
             self._metrics.count_forks(len(made))
@@ -125,7 +125,7 @@ class SessionService(SessionServiceServicer):
         custody = self._custody.of(caller().tenant)
         session_id = read_session_id(request.session_id)
         expected = read_optional(request, "expected_position")
-        worker = await custody.hold(session_id, lease_s=0.0)
+        worker = await custody.hold(session_id, expected_position=expected, lease_s=0.0)
         asked = session_id, request.position, expected, custody.owner
         rewind = partial(worker.driver.call, _rewind, worker.engine, *asked)
 
@@ -143,7 +143,7 @@ class SessionService(SessionServiceServicer):
         custody = self._custody.of(caller().tenant)
         session_id = read_session_id(request.session_id)
         expected = read_optional(request, "expected_position")
-        worker = await custody.hold(session_id, lease_s=0.0)
+        worker = await custody.hold(session_id, expected_position=expected, lease_s=0.0)
         named = {"expected": expected, "owner": custody.owner}
         content = await worker.driver.call(worker.engine.take_out_session, session_id, **named)
         snapshot = write_snapshot(await asyncio.to_thread(custody.sign, content))

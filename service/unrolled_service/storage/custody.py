@@ -2,7 +2,8 @@
 
 Without a store every session is where it was made, and nothing here does anything. With one, a session that is
 used is claimed first, so that what this server has in memory is the newest there is. The calls of one session go to
-the store one behind the other. A store that is down takes nothing from sessions in memory. Runs on the event loop.
+the store one behind the other. A store that is down takes nothing from sessions in memory, unless the caller knows them to
+be elsewhere by now. Runs on the event loop.
 """
 
 import asyncio
@@ -46,6 +47,7 @@ class _Held:
 
     epoch: int
     is_busy: bool
+    position: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,26 +104,39 @@ class Custody:
         """Whether nothing is known to be wrong with the store, if there is one."""
         return self._store is None or self._store.is_available
 
-    async def hold(self, session_id: str, *, lease_s: float | None = None) -> Worker:
+    async def hold(
+        self,
+        session_id: str,
+        *,
+        expected_position: int | None = None,
+        is_question: bool = False,
+        lease_s: float | None = None,
+    ) -> Worker:
         """Return the worker that has a session, in its newest state.
 
         Args:
             session_id: the session.
+            expected_position: where the caller has it; None where it does not say.
+            is_question: the caller asks where it is, and is better told nothing than something old.
             lease_s: how long other servers are to wait for it; None takes the setting.
 
         Raises:
             SessionNotFound, SessionExpired, SessionEvicted: it is nowhere.
             SessionBusy: another server is working on it.
-            StoreUnavailable: it is not in memory, and the store does not answer.
+            StoreUnavailable: the store does not answer, and it is not in memory, or there may be a newer state of it.
             SnapshotInvalid, SnapshotMismatch: it is stored, but not for this server.
         """
         note(session_id=session_id)
         worker = self._workers.of_session(session_id)
         if self._store is not None:
+            lease_s = self._settings.store_lease_s if lease_s is None else lease_s
             async with self._turn(session_id):
-                await self._bring(
-                    self._store, worker, session_id, self._settings.store_lease_s if lease_s is None else lease_s
-                )
+                try:
+                    await self._bring(self._store, worker, session_id, lease_s)
+                except StoreUnavailable:
+                    held = await worker.driver.call(_look_up, worker.engine, session_id, self.owner)
+                    if held is None or self._may_be_old(held, session_id, expected_position, is_question):
+                        raise
         return worker
 
     def read(self, snapshot: bytes, *, accept_other_numerics: bool = False) -> Content:
@@ -222,6 +237,15 @@ class Custody:
         """Return what keeps the calls of a session to the store one behind the other."""
         return self._turns.setdefault((self.owner, session_id), asyncio.Lock())
 
+    def _may_be_old(self, held: _Held, session_id: str, expected: int | None, is_question: bool) -> bool:
+        """Tell whether a session in memory may have gone on elsewhere, as far as its caller can be harmed by that.
+
+        One that was never stored, or moved here since the store was last heard, is nowhere newer.
+        """
+        if not held.epoch or (self.owner, session_id) in self._unstored:
+            return False
+        return is_question if expected is None else expected != held.position
+
     async def _bring(self, store: SessionStore, worker: Worker, session_id: str, lease_s: float) -> None:
         held = await worker.driver.call(_look_up, worker.engine, session_id, self.owner)
         if held and held.is_busy:
@@ -230,10 +254,6 @@ class Custody:
         known_epoch = held.epoch or _FIRST_EPOCH if held else 0
         try:
             claim = await store.claim(session_id, lease_s=lease_s, known_epoch=known_epoch)
-        except StoreUnavailable:
-            if held:
-                return
-            raise
         except _GONE:
             if held and not held.epoch:
                 return  # it was made while the store was down
@@ -311,7 +331,7 @@ def _look_up(engine: Engine, session_id: str, owner: str) -> _Held | None:
         session = engine.session(session_id, owner=owner)
     except _GONE:
         return None
-    return _Held(session.epoch, session.row is not None)
+    return _Held(session.epoch, session.row is not None, session.position)
 
 
 def _put_in(engine: Engine, content: Content, session_id: str, epoch: int) -> None:
@@ -320,7 +340,9 @@ def _put_in(engine: Engine, content: Content, session_id: str, epoch: int) -> No
 
 def _take_out(engine: Engine, session_id: str, owner: str) -> _Taken:
     session = engine.session(session_id, owner=owner)
-    return _Taken(session.epoch, session.row is not None, engine.take_out_session(session_id, owner=owner))
+    return _Taken(
+        session.epoch, session.row is not None, session.position, engine.take_out_session(session_id, owner=owner)
+    )
 
 
 def _set_epoch(engine: Engine, session_id: str, owner: str, epoch: int) -> None:
