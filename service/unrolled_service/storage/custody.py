@@ -2,8 +2,8 @@
 
 Without a store every session is where it was made, and nothing here does anything. With one, a session that is
 used is claimed first, so that what this server has in memory is the newest there is. The calls of one session go to
-the store one behind the other. A store that is down takes nothing from sessions in memory, unless the caller knows them to
-be elsewhere by now. Runs on the event loop.
+the store one behind the other. A store that is down takes nothing from sessions in memory, but for callers to whom an
+old copy would be an answer. Runs on the event loop.
 """
 
 import asyncio
