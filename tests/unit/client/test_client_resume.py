@@ -334,6 +334,21 @@ def test_a_rewind_whose_reply_is_lost_is_done(hasty: Any, fake: FakeServer) -> N
         session.rewind(to=3)
 
 
+def test_a_rewind_that_only_a_server_without_the_session_remembers_is_done_again(hasty: Any, fake: FakeServer) -> None:
+    fake.sessions["s0"] = bare_session("s0", position=9)
+    fake.refusals["RewindSessionRequest"] = [CUT, refusal("POSITION_MISMATCH", position="4")]
+    session = hasty.open_session("s0")
+    assert session.rewind(to=4, expected_position=9).position == session.position == 4
+    assert fake.sessions["s0"].position == 4
+    names = [type(each).__name__.removesuffix("SessionRequest") for each in fake.requests]
+    assert names == ["Rewind", "Rewind", "Get", "Rewind"]
+
+    fake.sessions["s0"].position = 9
+    fake.refusals["RewindSessionRequest"] = [CUT, refusal("POSITION_MISMATCH", position="4")]
+    fake.refusals["GetSessionRequest"] = [CUT]
+    assert session.rewind(to=4, expected_position=9).position == 4
+
+
 def test_a_session_is_not_deleted_twice(hasty: Any, fake: FakeServer) -> None:
     fake.sessions["s0"] = bare_session("s0", position=9)
     fake.refusals["DeleteSessionRequest"] = [CUT]

@@ -4,12 +4,14 @@ What a caller leaves unset stays unset on the wire, so that the server's default
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
+import grpc
 from google.protobuf import duration_pb2
 
 from unrolled.v1 import session_pb2
-from unrolled_client.errors import PositionMismatch, UnrolledError
+from unrolled_client.errors import PositionMismatch, SessionMoved, UnrolledError
 from unrolled_client.values import SessionInfo
 from unrolled_client.wire import replies
 from unrolled_client.wire.calls import UnaryCall
@@ -91,9 +93,15 @@ def rewind_session(
 ) -> UnaryCall[SessionInfo]:
     """Build a RewindSession call. A repetition that finds the session at the position already is content with it."""
 
+    def read_rewound(reply: Any) -> SessionInfo:
+        info = _session(reply)
+        if info.position != position:  # the server that took it back could not store it, and another has it now
+            raise SessionMoved(f"it is at {info.position} again", code=grpc.StatusCode.ABORTED, position=info.position)
+        return info
+
     def describe_rewound(error: UnrolledError) -> UnaryCall[SessionInfo] | None:
         is_there = isinstance(error, PositionMismatch) and error.position == position
-        return get_session(session_id) if is_there else None
+        return replace(get_session(session_id), parse=read_rewound) if is_there else None
 
     request = session_pb2.RewindSessionRequest(
         session_id=session_id, position=position, expected_position=expected_position, preempt=preempt

@@ -36,18 +36,19 @@ def repeat(call: UnaryCall[Result], patience: Patience | None) -> Program[Result
     Raises:
         UnrolledError: how the last attempt failed.
     """
-    is_repeated = False
+    is_repeated, following = False, call
     while True:
         if patience is not None:
-            call = replace(call, timeout=patience.remaining_s(), has_own_timeout=True)
+            following = replace(following, timeout=patience.remaining_s(), has_own_timeout=True)
         try:
-            result: Result = yield call
+            result: Result = yield following
             return result
         except UnrolledError as failure:
             error = failure
-        if is_repeated and (already_done := call.recover(error)) is not None:
-            result = yield already_done
-            return result
+        if is_repeated and (already_done := following.recover(error)) is not None:
+            following = already_done
+            continue
+        following = call
         pause_s = patience.pause_s(error) if patience is not None and _is_worth_it(call, error, is_repeated) else None
         if pause_s is None:
             raise error
