@@ -93,6 +93,18 @@ def test_a_sessions_stream_goes_on_from_wherever_the_session_is(hasty: Any, fake
     assert rewinds == ([wanted] if counted > 0 else [])
 
 
+@pytest.mark.parametrize(("told", "counted", "asked"), [(7, 0, 0), (7, 3, 1), (10, 3, 1), (5, -2, 1)])
+def test_where_a_server_that_drains_has_left_the_session_is_not_asked_again(
+    hasty: Any, fake: FakeServer, told: int, counted: int, asked: int
+) -> None:
+    fake.models = [served("letters")]
+    fake.cuts = [Cut(4, refusal("DRAINING", position=str(told)), counted)]
+    with hasty.session() as session:
+        assert session.generate("abc", max_tokens=9).read() == alphabet(3, 9)
+        assert session.position == fake.sessions["s0"].position == 12
+    assert sum(isinstance(each, session_pb2.GetSessionRequest) for each in fake.requests) == asked
+
+
 def test_a_lost_finish_is_asked_for_again(hasty: Any, fake: FakeServer) -> None:
     fake.cuts = [Cut(5, CUT)]
     with hasty.session() as session:

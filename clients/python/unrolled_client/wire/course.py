@@ -57,6 +57,7 @@ class Course:
         self._break: UnrolledError | None = None
         self._overcome: UnrolledError | None = None
         self._loss: UnrolledError | None = None
+        self._told: int | None = None
         self._was_broken = False
         self._was_misplaced = False
         self._lead: int | None = None
@@ -183,6 +184,8 @@ class Course:
             return self._continue_from(0)
         if self._start is not None and self._break is None:
             return self._continue_from(self._start)
+        if self._is_told():
+            return self._continue_from(self._broken().end)
         info = yield from self._locate(session_requests.get_session(session_id))
         if self._start is None:
             self._start = self._check_kept(info.position)
@@ -196,6 +199,13 @@ class Course:
                 back = session_requests.rewind_session(info.id, broken.aim, expected_position=info.position)
                 info = yield from self._locate(back)
         return self._continue_from(info.position)
+
+    def _is_told(self) -> bool:
+        """Tell, once for each break, whether the server that broke off has said that it left the session at the end."""
+        told, self._told = self._told, None
+        broken = self._broken()
+        is_heard = self.transcript.position is not None and isinstance(broken, Broken) and not broken.echo.count
+        return is_heard and told == broken.end and not self._call.leaves_length
 
     def _learn(self, model: str) -> Program[None]:
         """Ask what the bundle alone knows: how long an answer is, and whether something is fed before it."""
@@ -252,7 +262,8 @@ class Course:
                 self._was_misplaced = True
                 return 0.0
         elif isinstance(error, breaks.BREAKS if self._break is None else breaks.OBSTACLES) and self._adds_up():
-            self._break = self._break or error
+            if self._break is None:
+                self._break, self._told = error, error.position
             self._was_broken = True
         else:
             raise breaks.ending_of(error, self._break)
