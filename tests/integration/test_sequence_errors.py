@@ -9,11 +9,11 @@ import grpc
 import numpy as np
 import pytest
 
-from tests.integration.test_server import wait_until
 from tests.support.calls import Calls, Conversation, messages, pack_inputs
 from tests.support.loop import Reader
 from tests.support.reference import Shapes, check_close
 from tests.support.refusals import Refusal, refusal
+from tests.support.server import wait_until
 from tests.support.serving import serving
 from tests.support.shapes import KINDS, LENGTH, LETTERS, NAMES, WIDTH
 from unrolled.v1.bundle_pb2 import Manifest, Vector
@@ -478,11 +478,11 @@ def begin_classify(calls: Calls, session_id: str, preempt: bool) -> Callable[[],
 
     def finish(*, is_taken_over: bool = False) -> object:
         if is_taken_over:  # or its answer might be there before the other call is
-            wait_until(talk.call.done)
+            wait_until(talk.call.done, "the other call has taken its place")
         talk.close()
         return talk.call.result()
 
-    wait_until(lambda: calls.find(session_id).busy or talk.call.done())
+    wait_until(lambda: calls.find(session_id).busy or talk.call.done(), "the call has begun")
     return finish
 
 
@@ -547,7 +547,7 @@ def test_a_draining_server_refuses_new_calls_and_ends_those_that_wait_for_inputs
         assert len(talk.ask(Inputs(text="abc"))) == 3
         reading = Conversation(calls.sequences.Classify.future, ClassifyRequest, model="classifier")
         reading.send(many(1))
-        wait_until(lambda: sum(worker.engine.streams for worker in server._workers) == 2)
+        wait_until(lambda: sum(worker.engine.streams for worker in server._workers) == 2, "both calls have begun")
         for worker in server._workers:
             worker.engine.is_draining = True
         for call in (

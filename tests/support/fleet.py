@@ -8,7 +8,6 @@ from tests.support.redis import RedisServer
 from tests.support.server import ServerProcess, running_server
 
 ENDLESS = 100_000_000
-SMALL_WINDOW = [("grpc.http2.lookahead_bytes", 1024)]
 LIMIT_S = 60.0
 LONG = 12_000  # more than fits between server and reader with a small window
 

@@ -60,7 +60,7 @@ class Prometheus:
     def get(self, path: str, **parameters: str) -> Any:
         """Return the data that a page of the API answers with."""
         url = f"{self._url}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
-        with urllib.request.urlopen(url, timeout=10) as answer:
+        with urllib.request.urlopen(url, timeout=STOP_LIMIT_S) as answer:
             return json.load(answer)["data"]
 
 

@@ -3,15 +3,16 @@
 from pathlib import Path
 
 from tests.support.server import running_server
+from tests.support.windows import SMALL_WINDOW
 from unrolled_client import Client
 
-LONG = 150_000  # more than fits into the client's window, so that the stream waits for its reader
+LONG = 12_000  # more than fits into a small window, so that the stream waits for its reader
 
 
 def test_a_killed_server_is_not_noticed(bundle: Path) -> None:
     with (
         running_server(bundle, max_tokens=LONG, max_prompt_tokens=2 * LONG) as first,
-        Client(first.address) as client,
+        Client(first.address, options=SMALL_WINDOW) as client,
     ):
         whole = client.generate("a", max_tokens=LONG, seed=7).read()
         with client.generate("a", max_tokens=LONG, seed=7) as stream:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.fleet import ENDLESS, LIMIT_S, LONG, SMALL_WINDOW, Fleet, kill
+from tests.support.fleet import ENDLESS, LIMIT_S, LONG, Fleet, kill
 from tests.support.redis import RedisServer, running_redis
 from tests.support.server import ServerProcess, wait_until
+from tests.support.windows import SMALL_WINDOW
 from unrolled_client import AsyncClient, Client
 from unrolled_client.errors import SessionBusy, UnrolledError
 from unrolled_client.session import Session
