@@ -39,14 +39,14 @@ ELSEWHERE = {
         "test_an_owner_that_slept_through_its_lease_has_lost_the_session",
     ),
     "PREEMPTED": (
-        "integration/test_session_service.py",
+        "integration/test_session_conflicts.py",
         "test_who_is_preempted_has_the_text_from_which_the_next_call_goes_on",
     ),
     "REWIND_OUT_OF_RANGE": (
         "integration/test_session_service.py",
         "test_a_session_does_not_go_further_than_it_was",
     ),
-    "IDEMPOTENCY_CONFLICT": ("integration/test_session_service.py", "test_a_key_with_other_fields_is_a_conflict"),
+    "IDEMPOTENCY_CONFLICT": ("integration/test_session_conflicts.py", "test_a_key_with_other_fields_is_a_conflict"),
     "SNAPSHOT_INVALID": (
         "integration/test_session_service.py",
         "test_what_is_no_snapshot_of_this_server_is_refused",
