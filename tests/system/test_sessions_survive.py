@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from chaos.network import Impairment, Network
+from deploy.cluster.ports import free_addresses
 from tests.support.alphabet import greedy_text
 from tests.support.redis import RedisServer, running_redis
 from tests.support.server import ROOT, ServerProcess, running_server, wait_until
@@ -73,7 +74,8 @@ class Replicas:
         }
 
     def start(self, **settings: Any) -> ServerProcess:
-        return self._stack.enter_context(running_server(self._bundle, **(self._settings | settings)))
+        chosen = {"listen": next(free_addresses())} | self._settings | settings
+        return self._stack.enter_context(running_server(self._bundle, **chosen))
 
 
 @pytest.fixture
