@@ -52,6 +52,7 @@ def test_a_stream_goes_on_at_another_server_without_any_store(
     servers = [fleet.start(bundle) for _ in range(2)]
 
     def lose_the_one_that_runs_it() -> None:
+        wait_until(lambda: sum(map(running_streams, servers)) == 1, "the stream before this one is closed")
         (busy,) = [server for server in servers if running_streams(server)]
         kill(busy)
 
