@@ -98,12 +98,18 @@ class Connection:
         self._send_waiting()
 
     def flush(self) -> None:
-        """Write as much as the socket takes."""
+        """Write as much as the socket takes.
+
+        Raises:
+            ProtocolError: the server closed the connection.
+        """
         while self._unsent:
             try:
                 sent = self._socket.send(self._unsent)
             except BlockingIOError:
                 return
+            except ConnectionError as error:
+                raise _closed(error) from error
             del self._unsent[:sent]
 
     def receive(self) -> None:
@@ -117,7 +123,7 @@ class Connection:
         except BlockingIOError:
             return
         except ConnectionError as error:
-            raise ProtocolError(f"the server closed the connection: {error.strerror}") from error
+            raise _closed(error) from error
         now = time.perf_counter()
         if not data:
             raise ProtocolError("the server closed the connection")
@@ -171,3 +177,7 @@ class Connection:
             stream, framed = self._waiting.popleft()
             self._window -= len(framed)
             self._unsent += write_frame(FrameType.DATA, END_STREAM, stream, framed)
+
+
+def _closed(error: ConnectionError) -> ProtocolError:
+    return ProtocolError(f"the server closed the connection: {error.strerror}")

@@ -29,6 +29,7 @@ from unrolled_service.models.bundle import load_bundle
 
 OTHER_LETTERS = LETTERS[::-1]
 LIMIT_S = 60.0
+ENDLESS = 10**7
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,19 +194,26 @@ def test_an_old_bundle_goes_with_its_last_session(one: Served) -> None:
     assert one.text(model="book", prompt="a", max_tokens=20) == greedy_text("a", 20)
 
 
-def test_streams_have_the_grace_time_and_then_end(one: Served) -> None:
+@pytest.fixture
+def endless(tmp_path: Path) -> Iterator[Served]:
+    with served(tmp_path, max_tokens=ENDLESS) as found:
+        yield found
+
+
+def test_streams_have_the_grace_time_and_then_end(endless: Served) -> None:
+    one = endless
     write_bundle(one.folder / "letters", name="letters")
     one.load("letters")
     session_id = one.create("letters")
-    endless = one.stream(session_id=session_id, prompt="a", max_tokens=65_536)
-    text = next(endless).chunk.text
+    stream = one.stream(session_id=session_id, prompt="a", max_tokens=ENDLESS)
+    text = next(stream).chunk.text
     request = wire.UnloadModelRequest(model="letters")
     request.grace.FromMilliseconds(0)
     gone = one.admin.UnloadModel.future(request, timeout=LIMIT_S)
 
     def read() -> None:
         nonlocal text
-        for each in endless:
+        for each in stream:
             text += each.chunk.text
 
     said = refusal(read)

@@ -62,7 +62,7 @@ def test_operators_talk_tls(alphabet: Bundle, tmp_path: Path, monkeypatch: pytes
             with pytest.raises(PermissionDenied):
                 tenant.drain()
         with AdminClient(address) as clear, pytest.raises(Unreachable):
-            clear.stats(timeout=2)
+            clear.stats(timeout=20)
         with tls_channel(address, ca) as channel:
             assert call(channel, METHODS["/unrolled.admin.v1.AdminService/Drain"]).code == "UNAUTHENTICATED"
         assert not server.drain_wanted.is_set()

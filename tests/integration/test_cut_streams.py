@@ -19,7 +19,7 @@ from unrolled_service.models.bundle import Bundle
 from unrolled_service.sessions.session import Session
 
 CUTS = 1000
-PENALIZED = Sampling(temperature=0.0, frequency_penalty=8.0, presence_penalty=0.5, repetition_penalty=2.0)
+PENALIZED = Sampling(temperature=0.0, frequency_penalty=15.0, presence_penalty=0.5, repetition_penalty=2.0)
 NEIGHBOURS = 3
 
 

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from tests.support.alphabet import greedy_text, sampled_tokens
+from tests.support.alphabet import greedy_text, plain_uniform, sampled_tokens
 from tests.support.loop import Clock, Reader, begin, generate, run, run_slice
 from unrolled_service.engine import Engine, SliceFailed
 from unrolled_service.errors import (
@@ -48,6 +48,13 @@ def test_sampled_text_is_what_paper_says(dice: Bundle) -> None:
 
     expected = sampled_tokens(0, 200, seed=11, vocabulary_size=26, sharpness=2.0)
     assert reader.text == "".join(dice.manifest.vocabulary[token] for token in expected)
+
+
+@pytest.mark.parametrize(("seed", "drawn"), [(21_626_905, 0.0), (36_805_600, 1 - 2**-24)])
+def test_no_draw_takes_what_has_no_mass(alphabet: Bundle, seed: int, drawn: float) -> None:
+    assert plain_uniform(seed, 6) == drawn
+
+    assert generate(make_engine(alphabet), "hello", 30, seed=seed).text == greedy_text("hello", 30)
 
 
 @pytest.mark.parametrize("max_steps", [1, 2, 7, 64])

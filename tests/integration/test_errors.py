@@ -13,6 +13,7 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 
 from tests.support.refusals import refusal
+from tests.support.server import wait_until
 from tests.support.serving import serving
 from unrolled.v1.error_pb2 import ErrorReason
 from unrolled.v1.generation_pb2 import GenerateRequest, Sampling, ScoreRequest
@@ -38,14 +39,14 @@ ELSEWHERE = {
         "test_an_owner_that_slept_through_its_lease_has_lost_the_session",
     ),
     "PREEMPTED": (
-        "integration/test_session_service.py",
+        "integration/test_session_conflicts.py",
         "test_who_is_preempted_has_the_text_from_which_the_next_call_goes_on",
     ),
     "REWIND_OUT_OF_RANGE": (
         "integration/test_session_service.py",
         "test_a_session_does_not_go_further_than_it_was",
     ),
-    "IDEMPOTENCY_CONFLICT": ("integration/test_session_service.py", "test_a_key_with_other_fields_is_a_conflict"),
+    "IDEMPOTENCY_CONFLICT": ("integration/test_session_conflicts.py", "test_a_key_with_other_fields_is_a_conflict"),
     "SNAPSHOT_INVALID": (
         "integration/test_session_service.py",
         "test_what_is_no_snapshot_of_this_server_is_refused",
@@ -240,27 +241,29 @@ def test_session_expired(stubs: Stubs) -> None:
     def is_listed() -> bool:
         return any(s.id == session_id for s in stubs.sessions.ListSessions(ListSessionsRequest()).sessions)
 
-    while is_listed():
-        pass
+    wait_until(lambda: not is_listed(), "the session expires")
 
     refused = refusal(lambda: stubs.generate(session_id=session_id))
     assert (refused.code, refused.reason) == ("NOT_FOUND", "SESSION_EXPIRED")
 
 
-def test_session_busy_and_queue_full(stubs: Stubs) -> None:
-    session_id = create(stubs)
-    request = GenerateRequest(prompt="a", max_tokens=1000, session_id=session_id)
-    stream = stubs.generation.Generate(request)
-    next(stream)
+def test_session_busy_and_queue_full(alphabet: Bundle) -> None:
+    endless = 10**7
+    with (
+        serving(alphabet, max_tokens=endless, max_streams=1) as server,
+        grpc.insecure_channel(server.address) as channel,
+    ):
+        stubs = Stubs(GenerationServiceStub(channel), SessionServiceStub(channel), ModelServiceStub(channel))
+        session_id = create(stubs)
+        stream = stubs.generation.Generate(GenerateRequest(prompt="a", max_tokens=endless, session_id=session_id))
+        next(stream)
 
-    busy = refusal(lambda: delete(stubs, session_id))
-    full = refusal(lambda: stubs.generate(model="alphabet"))
+        busy = refusal(lambda: delete(stubs, session_id))
+        full = refusal(lambda: stubs.generate(model="alphabet"))
 
-    assert (busy.code, busy.reason) == ("ABORTED", "SESSION_BUSY")
-    assert (full.code, full.reason, full.retry_after_s) == ("RESOURCE_EXHAUSTED", "QUEUE_FULL", 1.0)
-    for _ in stream:
-        pass
-    delete(stubs, session_id)
+        assert (busy.code, busy.reason) == ("ABORTED", "SESSION_BUSY")
+        assert (full.code, full.reason, full.retry_after_s) == ("RESOURCE_EXHAUSTED", "QUEUE_FULL", 1.0)
+        stream.cancel()
 
 
 def test_position_mismatch(stubs: Stubs) -> None:

@@ -20,7 +20,7 @@ from unrolled_service.models.bundle import Bundle
 
 PUBLIC = (generation_pb2, model_pb2, sequence_pb2, session_pb2, health_pb2, reflection_pb2)
 PRIVATE = (admin_pb2, health_pb2, reflection_pb2)
-SAMPLES, DEPTH, TIMEOUT_S = 24, 3, 5.0
+SAMPLES, DEPTH, TIMEOUT_S = 24, 3, 60.0
 ENDLESS = {"grpc.health.v1.Health.Watch"}
 DEFECTS = {grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL, grpc.StatusCode.DEADLINE_EXCEEDED}
 NO_MESSAGE = b"\xff\xff\xff\xff"

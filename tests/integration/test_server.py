@@ -2,10 +2,8 @@
 
 import asyncio
 import threading
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -13,7 +11,9 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.support.alphabet import greedy_text
+from tests.support.server import wait_until
 from tests.support.serving import serving
+from tests.support.windows import SMALL_WINDOW
 from unrolled.v1.generation_pb2 import GenerateRequest
 from unrolled.v1.generation_pb2_grpc import GenerationServiceStub
 from unrolled_client import AsyncClient, Client
@@ -24,13 +24,13 @@ from unrolled_service.rpc.model import ModelService
 from unrolled_service.server import Server
 from unrolled_service.settings import Settings
 
-_LIMIT_S = 20
+_LIMIT_S = 30
 CANARY = "canary-/etc/passwd-hunter2"
 
 
 def metric(server: Server, name: str) -> float:
     """Return the value of a metric's only line that begins with a name."""
-    with urllib.request.urlopen(f"http://{server.metrics_address}/metrics", timeout=5) as page:
+    with urllib.request.urlopen(f"http://{server.metrics_address}/metrics", timeout=_LIMIT_S) as page:
         lines = page.read().decode().splitlines()
     (value,) = [float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"{name} ")]
     return value
@@ -45,12 +45,6 @@ async def is_closed(address: str) -> bool:
     writer.close()
     await writer.wait_closed()
     return False
-
-
-def wait_until(is_true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + _LIMIT_S
-    while not is_true():
-        assert time.monotonic() < deadline, "waited too long"
 
 
 @pytest.mark.parametrize("engine_threads", [1, 3])
@@ -111,13 +105,13 @@ def test_a_cancelled_stream_frees_its_row_and_keeps_its_session(alphabet: Bundle
     ):
         with session.generate("hello", max_tokens=10**6) as stream:
             next(iter(stream))
-        wait_until(lambda: metric(server, "unrolled_streams_active") == 0)
-        wait_until(lambda: not client.get_session(session.id).is_busy)
+        wait_until(lambda: metric(server, "unrolled_streams_active") == 0, "its row is free")
+        wait_until(lambda: not client.get_session(session.id).is_busy, "its session is free")
         position = client.get_session(session.id).position
 
         text = greedy_text("hello", position - 5 + 20)
         assert session.generate(max_tokens=20).read() == text[-20:]
-        assert metric(server, "unrolled_slots_in_use") == 1
+        wait_until(lambda: metric(server, "unrolled_slots_in_use") == 1, "the session alone has a slot")
         assert metric(server, 'unrolled_streams_total{finish="cancelled",model="alphabet"}') == 1
 
 
@@ -128,20 +122,19 @@ def test_a_deadline_frees_the_row(alphabet: Bundle) -> None:
             for _ in call:
                 pass
         assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-        wait_until(lambda: metric(server, "unrolled_slots_in_use") == 0)
+        wait_until(lambda: metric(server, "unrolled_slots_in_use") == 0, "its slot is free")
 
 
 def test_a_reader_that_stalls_is_ended_and_its_session_is_where_it_stopped(alphabet: Bundle) -> None:
-    options = [("grpc.http2.bdp_probe", 0)]  # a fixed window, so that the server notices soon
     with (
         serving(alphabet, max_tokens=10**7, stall_timeout_s=0.5) as server,
-        Client(server.address, options=options) as client,
+        Client(server.address, options=SMALL_WINDOW) as client,
         client.session() as session,
     ):
         stream = session.generate("hello", max_tokens=10**7)
         pieces = iter(stream)
         text = next(pieces)
-        wait_until(lambda: not client.get_session(session.id).is_busy)
+        wait_until(lambda: not client.get_session(session.id).is_busy, "the stall is noticed")
         with pytest.raises(ReaderStalled):
             for piece in pieces:
                 text += piece
@@ -188,11 +181,11 @@ def test_health_and_the_operators_pages(alphabet: Bundle) -> None:
             stub.Check(health_pb2.HealthCheckRequest(service="model/nobody"))
         assert caught.value.code() is grpc.StatusCode.NOT_FOUND
         for path, text in (("healthz", b"ok\n"), ("readyz", b"ready\n")):
-            with urllib.request.urlopen(f"http://{server.metrics_address}/{path}", timeout=5) as page:
+            with urllib.request.urlopen(f"http://{server.metrics_address}/{path}", timeout=_LIMIT_S) as page:
                 assert page.status == 200
                 assert page.read() == text
         with pytest.raises(urllib.error.HTTPError, match="404"):
-            urllib.request.urlopen(f"http://{server.metrics_address}/secret", timeout=5)
+            urllib.request.urlopen(f"http://{server.metrics_address}/secret", timeout=_LIMIT_S)
 
 
 def test_a_drain_ends_what_outlasts_the_grace_time(alphabet: Bundle) -> None:
@@ -280,14 +273,12 @@ def test_two_servers_cannot_share_a_port(alphabet: Bundle) -> None:
 
 def test_a_caller_that_has_stopped_reading_does_not_hold_up_a_drain(alphabet: Bundle) -> None:
     with serving(alphabet, max_tokens=10**7, drain_grace_s=0.1) as server:
-        client = Client(server.address, resume=None)
+        client = Client(server.address, resume=None, options=SMALL_WINDOW)
         stream = client.generate("hello", max_tokens=10**7)
         pieces = iter(stream)
         next(pieces)
-        counted = -1.0
-        while counted != (now := metric(server, 'unrolled_tokens_total{model="alphabet",phase="generated"}')):
-            counted = now
-        wait_until(lambda: metric(server, "unrolled_streams_active") == 1)
+        lanes = [lane for worker in server._workers for lane in worker.engine.turns]
+        wait_until(lambda: any(lane.scheduler.resting for lane in lanes), "its row rests")
     with client, pytest.raises((Draining, Unreachable)):  # what it never took may lie before the status
         for _ in pieces:
             pass

@@ -1,13 +1,8 @@
 """SessionService over real gRPC: what each call does, and what it refuses."""
 
 import asyncio
-import random
-import threading
-import urllib.request
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import grpc
 import pytest
@@ -15,79 +10,14 @@ from google.protobuf.duration_pb2 import Duration
 
 from tests.integration.test_server import metric
 from tests.support.alphabet import greedy_text
-from tests.support.refusals import Refusal, refusal
-from tests.support.server import wait_until
+from tests.support.refusals import refusal
 from tests.support.serving import serving
+from tests.support.session_calls import ENDLESS, HELLO, LIMITS, Caller, begun_session
 from unrolled.v1 import session_pb2 as wire
-from unrolled.v1.generation_pb2 import Finish, GenerateRequest
-from unrolled.v1.generation_pb2_grpc import GenerationServiceStub
-from unrolled.v1.session_pb2_grpc import SessionServiceStub
 from unrolled_client import AsyncClient, Client
-from unrolled_client.errors import DeadlineExceeded, Preempted
+from unrolled_client.errors import Preempted
 from unrolled_service.models.bundle import Bundle
 from unrolled_service.server import Server
-from unrolled_service.storage.custody import Custody
-
-HELLO = "hello"
-ENDLESS = 10**7
-LIMITS = {"max_sessions": 200, "max_tokens": ENDLESS, "rewind_tokens": 1_000_000, "engine_threads": 2}
-
-
-class Caller:
-    """The raw stubs on one channel, with a shorthand for each call."""
-
-    def __init__(self, channel: grpc.Channel) -> None:
-        self._sessions = SessionServiceStub(channel)
-        self._generations = GenerationServiceStub(channel)
-
-    def create(self, **fields: Any) -> wire.Session:
-        reply: wire.CreateSessionResponse = self._sessions.CreateSession(
-            wire.CreateSessionRequest(**({"model": "alphabet"} | fields))
-        )
-        return reply.session
-
-    def get(self, session_id: str) -> wire.Session:
-        reply: wire.GetSessionResponse = self._sessions.GetSession(wire.GetSessionRequest(session_id=session_id))
-        return reply.session
-
-    def page(self, **fields: Any) -> wire.ListSessionsResponse:
-        reply: wire.ListSessionsResponse = self._sessions.ListSessions(wire.ListSessionsRequest(**fields))
-        return reply
-
-    def delete(self, session_id: str, **fields: Any) -> None:
-        self._sessions.DeleteSession(wire.DeleteSessionRequest(session_id=session_id, **fields))
-
-    def fork(self, session_id: str, **fields: Any) -> list[wire.Session]:
-        reply: wire.ForkSessionResponse = self._sessions.ForkSession(
-            wire.ForkSessionRequest(session_id=session_id, **fields)
-        )
-        return list(reply.sessions)
-
-    def rewind(self, session_id: str, position: int, **fields: Any) -> wire.Session:
-        reply: wire.RewindSessionResponse = self._sessions.RewindSession(
-            wire.RewindSessionRequest(session_id=session_id, position=position, **fields)
-        )
-        return reply.session
-
-    def export(self, session_id: str, **fields: Any) -> wire.ExportSnapshotResponse:
-        reply: wire.ExportSnapshotResponse = self._sessions.ExportSnapshot(
-            wire.ExportSnapshotRequest(session_id=session_id, **fields)
-        )
-        return reply
-
-    def restore(self, snapshot: bytes, **fields: Any) -> wire.Session:
-        reply: wire.ImportSnapshotResponse = self._sessions.ImportSnapshot(
-            wire.ImportSnapshotRequest(snapshot=snapshot, **fields)
-        )
-        return reply.session
-
-    def stream(self, session_id: str, prompt: str = "", max_tokens: int = ENDLESS, **fields: Any) -> grpc.Call:
-        request = GenerateRequest(session_id=session_id, prompt=prompt, max_tokens=max_tokens, **fields)
-        return self._generations.Generate(request)
-
-    def generate(self, session_id: str, prompt: str = "", max_tokens: int = 30, **fields: Any) -> tuple[str, Finish]:
-        *chunks, last = self.stream(session_id, prompt, max_tokens, **fields)
-        return "".join(event.chunk.text for event in chunks), last.finish
 
 
 @pytest.fixture(scope="module")
@@ -105,11 +35,8 @@ def caller(server: Server) -> Iterator[Caller]:
 @pytest.fixture
 def session_id(caller: Caller) -> Iterator[str]:
     """A session that was fed hello and gave 30 letters: at position 35."""
-    session_id = caller.create(seed=7).id
-    caller.generate(session_id, HELLO)
-    yield session_id
-    if session_id in {each.id for each in caller.page(page_size=1000).sessions}:
-        caller.delete(session_id, preempt=True)
+    with begun_session(caller) as session_id:
+        yield session_id
 
 
 def write_keys(folder: Path, name: str = "snapshot.keys", digit: str = "7") -> Path:
@@ -268,28 +195,6 @@ def test_what_is_no_snapshot_of_this_server_is_refused(alphabet: Bundle, dice: B
             assert (refused.code, refused.reason) == ("FAILED_PRECONDITION", "SNAPSHOT_MISMATCH")
 
 
-EXPECTING: dict[str, Callable[[Caller, str, int], object]] = {
-    "generate": lambda c, s, p: c.generate(s, expected_position=p),
-    "fork": lambda c, s, p: c.fork(s, expected_position=p),
-    "rewind": lambda c, s, p: c.rewind(s, 10, expected_position=p),
-    "export": lambda c, s, p: c.export(s, expected_position=p),
-    "delete": lambda c, s, p: c.delete(s, expected_position=p),
-}
-
-
-@pytest.mark.parametrize("call", EXPECTING)
-def test_a_call_does_nothing_where_the_session_is_elsewhere(caller: Caller, session_id: str, call: str) -> None:
-    sessions = len(caller.page().sessions)
-    for expected in (0, 34, 36, 2**64 - 1):
-        refused = refusal(lambda expected=expected: EXPECTING[call](caller, session_id, expected))  # type: ignore[misc]
-        assert (refused.code, refused.reason, refused.position) == ("FAILED_PRECONDITION", "POSITION_MISMATCH", 35)
-    assert caller.get(session_id).position == 35
-    assert len(caller.page().sessions) == sessions
-    EXPECTING[call](caller, session_id, 35)
-    for each in caller.page().sessions[sessions:]:
-        caller.delete(each.id)
-
-
 INVALID: dict[str, tuple[Callable[[Caller, str], object], str]] = {
     "fork too many": (lambda c, s: c.fork(s, count=65), "count"),
     "fork with too few seeds": (lambda c, s: c.fork(s, count=3, seeds=[1, 2]), "seeds"),
@@ -325,138 +230,6 @@ def test_the_bounds_themselves_are_accepted(caller: Caller, session_id: str) -> 
 def test_an_unknown_session_is_not_found(caller: Caller, call: str) -> None:
     refused = refusal(lambda: getattr(caller, call)("x" * 22))
     assert (refused.code, refused.reason) == ("NOT_FOUND", "SESSION_NOT_FOUND")
-
-
-def test_a_session_on_which_a_stream_runs_is_busy(caller: Caller, session_id: str) -> None:
-    stream = caller.stream(session_id)
-    next(stream)
-    calls: list[Callable[[], object]] = [
-        lambda: caller.delete(session_id),
-        lambda: caller.rewind(session_id, 5),
-        lambda: caller.generate(session_id),
-    ]
-    for call in calls:
-        refused = refusal(call)
-        assert (refused.code, refused.reason) == ("ABORTED", "SESSION_BUSY")
-    stream.cancel()
-
-
-REPEATED: dict[str, Callable[[Caller, str, str], list[str]]] = {
-    "create": lambda c, _, key: [c.create(idempotency_key=key).id],
-    "fork": lambda c, s, key: [copy.id for copy in c.fork(s, count=2, idempotency_key=key)],
-    "import": lambda c, s, key: [c.restore(c.export(s).snapshot, idempotency_key=key).id],
-}
-
-
-@pytest.mark.parametrize("call", REPEATED)
-def test_a_call_that_is_made_again_returns_the_same_sessions(caller: Caller, session_id: str, call: str) -> None:
-    first = REPEATED[call](caller, session_id, f"{call}-{session_id}")
-    again = REPEATED[call](caller, session_id, f"{call}-{session_id}")
-    other = REPEATED[call](caller, session_id, f"{call}-other-{session_id}")
-    unnamed = [REPEATED[call](caller, session_id, "") for _ in range(2)]
-
-    assert first == again
-    assert len({*first, *other, *unnamed[0], *unnamed[1]}) == 4 * len(first)
-    for each in (*first, *other, *unnamed[0], *unnamed[1]):
-        caller.delete(each)
-
-
-def test_a_key_with_other_fields_is_a_conflict(caller: Caller, session_id: str) -> None:
-    made = caller.create(seed=1, idempotency_key=f"key-{session_id}").id
-    calls: list[Callable[[], object]] = [
-        lambda: caller.create(seed=2, idempotency_key=f"key-{session_id}"),
-        lambda: caller.fork(session_id, idempotency_key=f"key-{session_id}"),
-        lambda: caller.restore(b"x", idempotency_key=f"key-{session_id}"),
-    ]
-    for call in calls:
-        refused = refusal(call)
-        assert (refused.code, refused.reason) == ("ABORTED", "IDEMPOTENCY_CONFLICT")
-    caller.delete(made)
-
-
-def test_a_refused_call_leaves_its_key_free(caller: Caller, session_id: str) -> None:
-    refused = refusal(lambda: caller.create(model="nobody", idempotency_key=f"free-{session_id}"))
-    assert refused.reason == "MODEL_NOT_FOUND"
-    made = caller.create(idempotency_key=f"free-{session_id}").id
-    caller.delete(made)
-
-
-def read_to_its_end(stream: grpc.Call, text: str) -> tuple[str, Refusal]:
-    """Return all the text of a stream that must be stopped, and how it was."""
-
-    def read() -> None:
-        nonlocal text
-        for event in stream:
-            text += event.chunk.text
-
-    refused = refusal(read)
-    return text, refused
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_who_is_preempted_has_the_text_from_which_the_next_call_goes_on(caller: Caller, seed: int) -> None:
-    draw = random.Random(seed)
-    for _ in range(50):
-        session_id = caller.create().id
-        stream = caller.stream(session_id, HELLO, max_chunk_tokens=draw.choice([0, 1, 3]))
-        begun = "".join(next(stream).chunk.text for _ in range(draw.randrange(6)))
-        if not begun:  # it may not have begun, and would then find another stream
-            while not caller.get(session_id).busy:
-                pass
-        call = draw.choice(["generate", "generate", "rewind", "delete"])
-        if call == "generate":
-            more, finish = caller.generate(session_id, HELLO, preempt=True)
-            text, refused = read_to_its_end(stream, begun)
-            position = finish.start_position
-            assert more == greedy_text(HELLO + text + HELLO if position else HELLO, 30)
-        elif call == "rewind":
-            assert caller.rewind(session_id, 0, preempt=True).position == 0
-            text, refused = read_to_its_end(stream, begun)
-            position = None
-        else:
-            caller.delete(session_id, preempt=True)
-            text, refused = read_to_its_end(stream, begun)
-            position = None
-            assert refusal(lambda session_id=session_id: caller.get(session_id)).reason == "SESSION_NOT_FOUND"  # type: ignore[misc]
-        assert (refused.code, refused.reason) == ("ABORTED", "PREEMPTED")
-        assert text == greedy_text(HELLO, len(text))
-        assert refused.position == (5 + len(text) if text else 0)
-        assert position in (None, refused.position)
-        if call != "delete":
-            caller.delete(session_id)
-
-
-def test_of_a_crowd_that_preempts_each_other_nobody_is_refused(caller: Caller) -> None:
-    session_id = caller.create().id
-    caller.generate(session_id, HELLO, 1)
-
-    def take_over(_: int) -> tuple[int, str]:
-        text = ""
-        try:
-            for event in caller.stream(session_id, max_tokens=300, preempt=True):
-                text += event.chunk.text
-                position = event.finish.position or event.chunk.position
-        except grpc.RpcError as error:
-            failure = error
-            refused = refusal(lambda: (_ for _ in ()).throw(failure))
-            assert refused.reason == "PREEMPTED"
-            assert refused.position is not None
-            position = refused.position
-        return position - len(text), text
-
-    with ThreadPoolExecutor(6) as pool:
-        pieces = sorted(pool.map(take_over, range(60)), key=lambda piece: (piece[0], len(piece[1])))
-
-    text = "".join(text for _, text in pieces)
-    assert text == greedy_text(HELLO, 1 + len(text))[1:]
-    assert caller.get(session_id).position == 6 + len(text)
-    caller.delete(session_id)
-
-
-def test_preempting_an_idle_session_is_just_the_call(caller: Caller, session_id: str) -> None:
-    assert caller.generate(session_id, preempt=True)[0] == greedy_text(HELLO, 60)[30:]
-    assert caller.rewind(session_id, 35, preempt=True).position == 35
-    caller.delete(session_id, preempt=True)
 
 
 def test_the_operations_are_counted(server: Server, caller: Caller, session_id: str) -> None:
@@ -557,29 +330,3 @@ def test_the_asynchronous_client_copies_rewinds_and_moves_a_session(server: Serv
     asyncio.run(scenario())
     with Client(server.address) as client:
         assert not [*client.list_sessions()]
-
-
-def test_a_rewinding_is_stored_though_its_caller_goes_away(alphabet: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    may_go_on, is_saved = threading.Event(), threading.Event()
-
-    async def save(_self: Custody, _session_id: str, *, lease_s: float = 0.0, rewound: bool = False) -> bool:  # noqa: ARG001
-        if rewound:
-            await asyncio.to_thread(may_go_on.wait, 20)
-            is_saved.set()
-        return True
-
-    monkeypatch.setattr(Custody, "save", save)
-    ended = 'unrolled_rpc_total{code="DEADLINE_EXCEEDED",method="/unrolled.v1.SessionService/RewindSession"}'
-
-    def read_page(server: Server) -> str:
-        with urllib.request.urlopen(f"{server.metrics_url}/metrics", timeout=5) as page:
-            return str(page.read().decode())
-
-    with serving(alphabet) as server, Client(server.address) as client:
-        with Client(server.address, call_timeout=0.2, resume=None) as hasty, client.session() as session:
-            session.generate("abc", max_tokens=5).read()
-            with pytest.raises(DeadlineExceeded):
-                hasty.open_session(session.id).rewind(to=3)
-            wait_until(lambda: ended in read_page(server), "the server has noticed")
-            may_go_on.set()
-            assert is_saved.wait(20)

@@ -12,6 +12,7 @@ from tests.support.alphabet import greedy_text
 from tests.support.server import wait_until
 from tests.support.serving import serving
 from tests.support.tenants import CALLS, NAMING, Tenant, unknown_like
+from tests.support.windows import SMALL_WINDOW
 from unrolled.v1 import generation_pb2 as generation
 from unrolled.v1 import session_pb2 as wire
 from unrolled.v1.generation_pb2_grpc import GenerationServiceStub
@@ -19,7 +20,7 @@ from unrolled_service.models.bundle import Bundle
 from unrolled_service.server import Server
 
 ENDLESS = 10_000_000
-SMALL_WINDOW = [("grpc.http2.lookahead_bytes", 1024)]
+LONG = 5_000  # more than fits between a server and a reader that waits, with a small window
 GREEDY = generation.Sampling(temperature=0)
 
 
@@ -81,7 +82,7 @@ def test_a_busy_session_of_somebody_else_is_none_and_is_not_disturbed(
     ada: Tenant, bob: Tenant, channel: grpc.Channel, what: str
 ) -> None:
     session_id = ada.create()
-    request = generation.GenerateRequest(session_id=session_id, prompt="a", max_tokens=60_000, sampling=GREEDY)
+    request = generation.GenerateRequest(session_id=session_id, prompt="a", max_tokens=LONG, sampling=GREEDY)
     stream = GenerationServiceStub(channel).Generate(request, metadata=[("authorization", "Bearer unr_ada")])
     text = next(stream).chunk.text
 
@@ -90,8 +91,8 @@ def test_a_busy_session_of_somebody_else_is_none_and_is_not_disturbed(
     assert ada.get(session_id).busy
 
     text += "".join(reply.chunk.text for reply in stream)
-    assert text == greedy_text("a", 60_000)
-    assert ada.get(session_id).position == 60_001
+    assert text == greedy_text("a", LONG)
+    assert ada.get(session_id).position == LONG + 1
 
 
 @pytest.mark.parametrize("what", CALLS)

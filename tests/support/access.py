@@ -14,7 +14,7 @@ from google.protobuf.descriptor import MethodDescriptor
 from tests.support.stubs import PROTO
 from unrolled_service.callers.tokens import digest_of
 
-LIMIT_S = 20.0
+LIMIT_S = 60.0
 Pairs = Sequence[tuple[str, str]]
 
 

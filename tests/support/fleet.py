@@ -4,11 +4,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from deploy.cluster.ports import free_addresses
 from tests.support.redis import RedisServer
 from tests.support.server import ServerProcess, running_server
 
 ENDLESS = 100_000_000
-SMALL_WINDOW = [("grpc.http2.lookahead_bytes", 1024)]
 LIMIT_S = 60.0
 LONG = 12_000  # more than fits between server and reader with a small window
 
@@ -37,8 +37,9 @@ class Fleet:
             self._settings |= {"store": redis.url, "store_interval_s": 0.05, "store_lease_s": 1}
 
     def start(self, bundle: Path, **settings: Any) -> ServerProcess:
-        """Start a server of a bundle."""
-        return self._stack.enter_context(running_server(bundle, **(self._settings | settings)))
+        """Start a server of a bundle; another one can take its address when it is gone."""
+        chosen = {"listen": next(free_addresses())} | self._settings | settings
+        return self._stack.enter_context(running_server(bundle, **chosen))
 
 
 def kill(server: ServerProcess) -> None:

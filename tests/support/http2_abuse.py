@@ -1,5 +1,6 @@
 """What HTTP/2 (RFC 9113) allows to be written and no client of good will writes, against one server, within bounds."""
 
+import re
 import socket
 import struct
 import time
@@ -172,13 +173,15 @@ ATTACKS: dict[str, Attack] = {
 }
 
 
-def attack(address: str, name: str, *, reads: bool = False) -> str:
+def attack(address: str, name: str, *, reads: bool = False, wanted: str = "") -> str:
     """Make an attack; return how the server ended it, or that it did not.
 
     Args:
         address: ``host:port`` of the server.
         name: one of ``ATTACKS``.
         reads: whether what the server says is read meanwhile.
+        wanted: a regular expression of how it should end, for which there is time enough; without one nothing in
+            particular is waited for.
     """
     host, _, port = address.rpartition(":")
     with socket.create_connection((host, int(port)), timeout=SOCKET_LIMIT_S) as link:
@@ -195,14 +198,16 @@ def attack(address: str, name: str, *, reads: bool = False) -> str:
             ends.append("closed")
         except TimeoutError:
             ends.append("took no more")
-        ends += _listen(link, reader)
+        if not (wanted and re.search(wanted, ", ".join(ends))):
+            ends += _listen(link, reader, wanted)
     return ", ".join(dict.fromkeys(ends)) or "took all"
 
 
-def _listen(link: socket.socket, reader: FrameReader) -> Iterator[str]:
-    """Yield how the server ends what was sent, for as long as one may wait for that."""
-    deadline = time.monotonic() + LISTEN_S
-    link.settimeout(LISTEN_S)
+def _listen(link: socket.socket, reader: FrameReader, wanted: str) -> Iterator[str]:
+    """Yield how the server ends what was sent, until that is as wanted or has taken too long."""
+    limit_s = SOCKET_LIMIT_S if wanted else LISTEN_S
+    deadline = time.monotonic() + limit_s
+    link.settimeout(limit_s)
     while time.monotonic() < deadline:
         try:
             data = link.recv(1 << 16)
@@ -210,9 +215,9 @@ def _listen(link: socket.socket, reader: FrameReader) -> Iterator[str]:
             return
         except ConnectionError:
             data = b""
-        yield from _read_ends(reader, data)
-        if not data:
-            yield "closed"
+        ends = _read_ends(reader, data) if data else ["closed"]
+        yield from ends
+        if not data or (wanted and any(re.search(wanted, end) for end in ends)):
             return
 
 

@@ -2,7 +2,6 @@
 
 import json
 import re
-import socket
 import subprocess
 import tempfile
 import urllib.parse
@@ -15,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from deploy.cluster.ports import free_addresses
 from tests.support.programs import demand
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -60,7 +60,7 @@ class Prometheus:
     def get(self, path: str, **parameters: str) -> Any:
         """Return the data that a page of the API answers with."""
         url = f"{self._url}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
-        with urllib.request.urlopen(url, timeout=10) as answer:
+        with urllib.request.urlopen(url, timeout=STOP_LIMIT_S) as answer:
             return json.load(answer)["data"]
 
 
@@ -73,7 +73,7 @@ def running_prometheus(target: str, rules: Sequence[Path] = ()) -> Iterator[Prom
         rules: files of rules, evaluated every second.
     """
     with tempfile.TemporaryDirectory(prefix="unrolled-prometheus-") as name:
-        folder, address = Path(name), f"127.0.0.1:{_find_free_port()}"
+        folder, address = Path(name), next(free_addresses())
         (folder / "prometheus.yml").write_text(yaml.safe_dump(_configure(target, rules)))
         command = [
             str(demand("prometheus")),
@@ -107,9 +107,3 @@ def _configure(target: str, rules: Sequence[Path]) -> dict[str, Any]:
         "rule_files": [str(path) for path in rules],
         "scrape_configs": [{"job_name": "unrolled", "static_configs": [{"targets": [target]}]}],
     }
-
-
-def _find_free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

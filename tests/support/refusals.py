@@ -59,3 +59,9 @@ def read_refusal(error: grpc.RpcError) -> Refusal:
     position = int(info.metadata["position"]) if "position" in info.metadata else None
     method = info.metadata.get("method", "")
     return Refusal(error.code().name, info.reason, field, status.message, retry_after_s, position, method)
+
+
+def check_invalid(refused: Refusal, field: str, reason: str = "INVALID_FIELD") -> None:
+    """Fail unless a call was refused for a field."""
+    assert (refused.code, refused.reason, refused.field) == ("INVALID_ARGUMENT", reason, field)
+    assert refused.text.startswith(f"{field}: ")

@@ -42,7 +42,7 @@ class ServerProcess:
 
     def read_page(self, path: str = "/metrics") -> str:
         """Return an operators' page as text."""
-        with urllib.request.urlopen(self.metrics_url + path, timeout=10) as answer:
+        with urllib.request.urlopen(self.metrics_url + path, timeout=START_LIMIT_S) as answer:
             return str(answer.read().decode())
 
     def read_metric(self, sample: str, **labels: str) -> float:

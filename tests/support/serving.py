@@ -9,7 +9,7 @@ from unrolled_service.models.bundle import Bundle
 from unrolled_service.server import Server
 from unrolled_service.settings import Settings
 
-_LIMIT_S = 30
+_LIMIT_S = 60
 
 
 @contextmanager
@@ -26,9 +26,11 @@ def serving(*bundles: Bundle, **settings: object) -> Iterator[Server]:
     server = Server(bundles, Settings(**values))  # type: ignore[arg-type]
     try:
         wait(server.start())
-        yield server
-        wait(server.drain())
-        wait(server.stop())
+        try:
+            yield server
+        finally:  # also where a test fails: its server's threads would fail the next one
+            wait(server.drain())
+            wait(server.stop())
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join(_LIMIT_S)

@@ -9,10 +9,8 @@ import json
 import sys
 
 from tests.support.alphabet import greedy_text
+from tests.support.windows import SMALL_WINDOW
 from unrolled_client import Client, UnrolledError
-
-# The transport's window stays at 64 KiB, so that a stream that is not read fills it soon.
-SMALL_WINDOW = [("grpc.http2.bdp_probe", 0)]
 
 
 def main(address: str, max_tokens: str, behaviour: str) -> None:

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.support.alphabet import write_bundle
-from tests.support.fleet import LONG, SMALL_WINDOW, Fleet, kill
+from tests.support.fleet import LONG, Fleet, kill
 from tests.support.redis import RedisServer, running_redis
 from tests.support.server import ServerProcess
+from tests.support.windows import SMALL_WINDOW
 from tests.system.conftest import SHARPNESS
 from unrolled.v1.snapshot_pb2 import Snapshot
 from unrolled_client import Client, ResumePolicy

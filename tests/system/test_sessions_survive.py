@@ -14,9 +14,11 @@ from typing import Any
 import pytest
 
 from chaos.network import Impairment, Network
+from deploy.cluster.ports import free_addresses
 from tests.support.alphabet import greedy_text
 from tests.support.redis import RedisServer, running_redis
 from tests.support.server import ROOT, ServerProcess, running_server, wait_until
+from tests.support.windows import SMALL_WINDOW
 from unrolled_client import Client
 from unrolled_client.errors import (
     Draining,
@@ -32,8 +34,7 @@ from unrolled_client.stream import Stream
 
 pytestmark = pytest.mark.program("redis-server")
 ENDLESS = 100_000_000
-LONG = 12_000  # more than fits between server and reader with the window below
-SMALL_WINDOW = [("grpc.http2.lookahead_bytes", 1024)]
+LONG = 12_000  # more than fits between server and reader with a small window
 LIMIT_S = 60.0
 
 
@@ -73,7 +74,8 @@ class Replicas:
         }
 
     def start(self, **settings: Any) -> ServerProcess:
-        return self._stack.enter_context(running_server(self._bundle, **(self._settings | settings)))
+        chosen = {"listen": next(free_addresses())} | self._settings | settings
+        return self._stack.enter_context(running_server(self._bundle, **chosen))
 
 
 @pytest.fixture
@@ -202,18 +204,20 @@ def test_an_owner_that_slept_through_its_lease_has_lost_the_session(
 def test_a_drained_server_leaves_its_sessions_where_their_callers_are(
     replicas: Replicas, shared_redis: RedisServer
 ) -> None:
-    begun = threading.Semaphore(0)
+    begun, told = threading.Semaphore(0), threading.Event()
 
     def read(stream: Stream) -> tuple[Stream, UnrolledError | None]:
         text = next(stream)
         begun.release()
+        if stream in whole:  # or they might be at their end before the server is told to go
+            assert told.wait(LIMIT_S)
         return stream, read_on(stream, text)[1]
 
     first, second = replicas.start(drain_grace_s=0.1), replicas.start()
     target = [f"ipv4:{first.address},{second.address}"]  # one target of gRPC's own: the first that can be reached
     with (
         Client(first.address, resume=None) as plain,
-        Client(target) as patient,
+        Client(target, options=SMALL_WINDOW) as patient,
         ThreadPoolExecutor(20) as pool,
     ):
         ids = [plain.create_session(seed=seed).id for seed in range(10)]
@@ -225,6 +229,7 @@ def test_a_drained_server_leaves_its_sessions_where_their_callers_are(
         for _ in reading:
             assert begun.acquire(timeout=LIMIT_S)
         first.process.terminate()
+        told.set()
         for session_id, each in zip(ids[:5], reading, strict=False):
             stream, error = each.result(LIMIT_S)
             assert isinstance(error, Draining)

@@ -12,12 +12,12 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.support.alphabet import greedy_text
 from tests.support.server import ServerProcess, running_server, wait_until
+from tests.support.windows import SMALL_WINDOW
 from unrolled_client import Client
 from unrolled_client.errors import Draining
 
 ENDLESS = 100_000_000
-LONG = 150_000  # more than fits into the window below, so that the stream waits for its reader
-SMALL_WINDOW = [("grpc.http2.bdp_probe", 0)]
+LONG = 12_000  # more than fits into a small window, so that the stream waits for its reader
 EXIT_LIMIT_S = 30
 SERVICES = ["GenerationService", "SessionService", "ModelService"]
 

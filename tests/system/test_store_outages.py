@@ -3,12 +3,12 @@
 import asyncio
 import logging
 import re
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from deploy.cluster.ports import free_addresses
 from tests.support.redis import RedisServer, running_redis
 from tests.support.server import wait_until
 from tests.support.stores import Clock, open_stores, try_until
@@ -228,7 +228,7 @@ def test_a_wrong_password_is_said_to_the_operator_without_the_password(
     url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    port = find_free_port()
+    address = next(free_addresses())
 
     async def scenario(right: str, wrong: str) -> None:
         async with open_stores(right) as (store,):
@@ -238,18 +238,12 @@ def test_a_wrong_password_is_said_to_the_operator_without_the_password(
                 await store.claim("s", lease_s=0)
             assert str(refused.value) == "the session store does not answer"
 
-    with running_redis(requirepass=SECRET, port=str(port), bind="127.0.0.1"):
-        address = f"127.0.0.1:{port}"
+    host, _, port = address.rpartition(":")
+    with running_redis(requirepass=SECRET, port=port, bind=host):
         asyncio.run(scenario(f"redis://:{SECRET}@{address}/0", url.format(address=address)))
     (warning,) = (record for record in caplog.records if record.levelno == logging.WARNING)
     assert f"redis://{address} does not serve: Authentication" in warning.getMessage()
     assert SECRET not in caplog.text
-
-
-def find_free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_a_server_that_takes_connections_and_says_nothing_is_unavailable() -> None:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.fleet import ENDLESS, LIMIT_S, LONG, SMALL_WINDOW, Fleet, kill
+from tests.support.fleet import ENDLESS, LIMIT_S, LONG, Fleet, kill
 from tests.support.redis import RedisServer, running_redis
 from tests.support.server import ServerProcess, wait_until
+from tests.support.windows import SMALL_WINDOW
 from unrolled_client import AsyncClient, Client
 from unrolled_client.errors import SessionBusy, UnrolledError
 from unrolled_client.session import Session
@@ -51,6 +52,7 @@ def test_a_stream_goes_on_at_another_server_without_any_store(
     servers = [fleet.start(bundle) for _ in range(2)]
 
     def lose_the_one_that_runs_it() -> None:
+        wait_until(lambda: sum(map(running_streams, servers)) == 1, "the stream before this one is closed")
         (busy,) = [server for server in servers if running_streams(server)]
         kill(busy)
 

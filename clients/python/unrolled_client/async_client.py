@@ -15,7 +15,7 @@ from unrolled_client.async_steps import AsyncSteps
 from unrolled_client.async_stream import AsyncStream
 from unrolled_client.channel import DEFAULT_CALL_TIMEOUT_S, DEFAULT_RESUME, Metadata, Options, Target
 from unrolled_client.credentials import Tls, Token
-from unrolled_client.draws import draw_key
+from unrolled_client.draws import choose_key
 from unrolled_client.errors import NotFound, UnrolledError
 from unrolled_client.models import ModelInfo
 from unrolled_client.values import ResumePolicy, SessionInfo
@@ -110,7 +110,7 @@ class AsyncClient(AsyncInference):
                 model=model,
                 seed=seed,
                 ttl_s=ttl_s,
-                idempotency_key=draw_key() if idempotency_key is None else idempotency_key,
+                idempotency_key=choose_key(idempotency_key),
             )
         )
 
@@ -171,7 +171,7 @@ class AsyncClient(AsyncInference):
                 seed=seed,
                 ttl_s=ttl_s,
                 accept_other_numerics=accept_other_numerics,
-                idempotency_key=draw_key() if idempotency_key is None else idempotency_key,
+                idempotency_key=choose_key(idempotency_key),
             )
         )
         return AsyncSession(self, info.id, info.position)

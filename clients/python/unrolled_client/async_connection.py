@@ -1,11 +1,13 @@
-"""How the asynchronous client calls: channels, their stubs, and what goes with every call. On one event loop."""
+"""How the asynchronous client calls: its channels, and what waits for a reply. On one event loop."""
 
 import asyncio
-from functools import cached_property, partial
+from collections.abc import AsyncIterator
+from functools import cached_property
 from typing import Any, TypeVar
 
 import grpc
 
+from unrolled_client.calling import Calling
 from unrolled_client.channel import (
     ANY_SERVICE,
     HEALTH_CHECK,
@@ -15,26 +17,19 @@ from unrolled_client.channel import (
     Options,
     Stubs,
     Target,
-    merge_metadata,
     merge_options,
     resolve_targets,
 )
-from unrolled_client.credentials import Tls, Token, check_privacy, headers_of, resolve_token
-from unrolled_client.errors import Cancelled, UnrolledError
-from unrolled_client.placement import Placement
+from unrolled_client.credentials import Tls, Token, check_privacy, resolve_token
 from unrolled_client.values import ResumePolicy
-from unrolled_client.wire.calls import StepCall, UnaryCall, WritingCall
-from unrolled_client.wire.course import Course
-from unrolled_client.wire.patience import Patience
-from unrolled_client.wire.reading import Reading
-from unrolled_client.wire.status import error_of
+from unrolled_client.wire.calls import UnaryCall
+from unrolled_client.wire.feed import Feed
 from unrolled_client.wire.steps import Pause, Step, perform_async, repeat
-from unrolled_client.wire.whereabouts import Whereabouts
 
 Reply = TypeVar("Reply")
 
 
-class AsyncConnection:
+class AsyncConnection(Calling):
     """A channel to each server; the arguments are those of `AsyncClient`."""
 
     def __init__(
@@ -47,59 +42,13 @@ class AsyncConnection:
         resume: ResumePolicy | None,
         token: Token | None,
     ) -> None:
-        self._targets = resolve_targets(target)
-        self._token = resolve_token(token)
+        self._targets, token = resolve_targets(target), resolve_token(token)
+        super().__init__(self._targets, token, metadata, call_timeout, resume)
         for each in self._targets:
-            check_privacy(each, self._token, credentials)
-        self._placement = Placement(self._targets)
+            check_privacy(each, token, credentials)
         self._probes: set[asyncio.Task[None]] = set()
         self._credentials = credentials.channel_credentials() if isinstance(credentials, Tls) else credentials
         self._options = merge_options(options)
-        self._metadata = tuple(metadata)
-        self._call_timeout = call_timeout
-        self._resume = resume
-        self._is_closed = False
-
-    @property
-    def servers(self) -> range:
-        """Return the servers by number."""
-        return range(len(self._targets))
-
-    def plan(self, call: WritingCall, whereabouts: Whereabouts | None) -> Course:
-        """Plan what a model writes under this connection's policy; it begins with `start`."""
-        can_move = partial(self._placement.can_move, call.key)
-        return Course.under(self._resume, call, whereabouts, self._call_timeout, can_move)
-
-    def plan_steps(self, call: StepCall, whereabouts: Whereabouts | None) -> Reading:
-        """Plan a call with an answer to each input under this connection's policy; it begins with `step`."""
-        return Reading(call, self._patience(call, call.timeout), whereabouts)
-
-    def start(self, call: WritingCall) -> Any:
-        """Begin a stream and return the gRPC call."""
-        metadata, server = self._metadata_of(call), self._choose(call.key)
-        running = self._method(server, *call.method)(call.request, timeout=call.timeout, metadata=metadata)
-        self._placement.note_call(running, server)
-        return running
-
-    def step(self, call: StepCall) -> Any:
-        """Begin a call with an answer to each input and return the gRPC call."""
-        metadata, server = self._metadata_of(call), self._choose(call.key)
-        running = self._method(server, "sequences", "Step")(aiter(call.feed), timeout=call.timeout, metadata=metadata)
-        self._placement.note_call(running, server)
-        call.feed.attach(running.cancel)
-        return running
-
-    def ask(self, call: UnaryCall[Any]) -> Any:
-        """Begin a call with one reply and return it, to be awaited."""
-        timeout = call.timeout if call.has_own_timeout else self._call_timeout
-        metadata = self._metadata_of(call)
-        server = self._choose(call.key) if call.server is None else call.server
-        request = call.request if call.feed is None else aiter(call.feed)
-        running = self._method(server, call.service, call.method)(request, timeout=timeout, metadata=metadata)
-        self._placement.note_call(running, server)
-        if call.feed is not None:
-            call.feed.attach(running.cancel)
-        return running
 
     async def run(self, call: UnaryCall[Reply]) -> Reply:
         """Make a call, under this connection's policy more than once, and return its result.
@@ -107,8 +56,7 @@ class AsyncConnection:
         Raises:
             UnrolledError: the last attempt failed.
         """
-        timeout_s = call.timeout if call.has_own_timeout else self._call_timeout
-        return await perform_async(repeat(call, self._patience(call, timeout_s)), self._take_step)
+        return await perform_async(repeat(call, self._patience(call, self._timeout_of(call))), self._take_step)
 
     async def outcome_of(self, running: Any, call: UnaryCall[Reply]) -> Reply:
         """Wait for a call's reply and return what it says.
@@ -128,12 +76,6 @@ class AsyncConnection:
         self._placement.note_sessions(running, call.sessions(result))
         return result
 
-    def error_of(self, call: Any, failure: grpc.RpcError) -> UnrolledError:
-        """Return the error that a failed gRPC call stands for; a server that is lost is set aside."""
-        error = error_of(failure)
-        self._placement.note_error(call, error)
-        return error
-
     async def close(self) -> None:
         """Close the channels."""
         self._is_closed = True
@@ -148,22 +90,19 @@ class AsyncConnection:
             case UnaryCall():
                 return await self.outcome_of(self.ask(step), step)
 
-    def _patience(self, call: StepCall | UnaryCall[Any], timeout_s: float | None) -> Patience | None:
-        if self._resume is None:
-            return None
-        return Patience(self._resume, timeout_s, can_move=partial(self._placement.can_move, call.key))
+    def _stubs_of(self, server: int) -> Stubs:
+        return self._stubs[server]
 
-    def _metadata_of(self, call: WritingCall | StepCall | UnaryCall[Any]) -> Metadata:
-        return merge_metadata((*self._metadata, *headers_of(self._token)), call.session_id)
+    def _messages(self, feed: Feed) -> AsyncIterator[Any]:
+        return aiter(feed)
 
-    def _choose(self, key: str | None) -> int:
-        self._check_open()
-        chosen = self._placement.choose(key)
-        for server in self._placement.begin_probes():
-            probe = asyncio.create_task(self._probe(server))
-            self._probes.add(probe)
-            probe.add_done_callback(self._probes.discard)
-        return chosen
+    def _asking(self, method: Any) -> Any:
+        return method
+
+    def _begin_probe(self, server: int) -> None:
+        probe = asyncio.create_task(self._probe(server))
+        self._probes.add(probe)
+        probe.add_done_callback(self._probes.discard)
 
     async def _probe(self, server: int) -> None:
         is_serving = False
@@ -174,14 +113,6 @@ class AsyncConnection:
             pass  # it is still lost
         finally:
             self._placement.end_probe(server, is_serving=is_serving)
-
-    def _method(self, server: int, service: str, method: str) -> Any:
-        self._check_open()
-        return getattr(getattr(self._stubs[server], service), method)
-
-    def _check_open(self) -> None:
-        if self._is_closed:
-            raise Cancelled("this program closed the client", code=grpc.StatusCode.CANCELLED)
 
     @cached_property
     def _channels(self) -> list[grpc.aio.Channel]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self, TypeVar, Unpack
 from unrolled_client.answers import Classification
 from unrolled_client.async_steps import AsyncSteps
 from unrolled_client.async_stream import AsyncStream
-from unrolled_client.draws import draw_key
+from unrolled_client.draws import choose_key
 from unrolled_client.errors import SessionBusy
 from unrolled_client.session import BUSY_DELAYS_S
 from unrolled_client.values import SessionInfo
@@ -138,7 +138,7 @@ class AsyncSession:
                 n,
                 seeds=seeds,
                 expected_position=expected_position,
-                idempotency_key=draw_key() if idempotency_key is None else idempotency_key,
+                idempotency_key=choose_key(idempotency_key),
             )
         )
         return [AsyncSession(self._client, info.id, info.position) for info in forks]

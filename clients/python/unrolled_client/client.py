@@ -10,7 +10,7 @@ import grpc
 from unrolled_client.channel import DEFAULT_CALL_TIMEOUT_S, DEFAULT_RESUME, Metadata, Options, Target
 from unrolled_client.connection import Connection
 from unrolled_client.credentials import Tls, Token
-from unrolled_client.draws import draw_key
+from unrolled_client.draws import choose_key
 from unrolled_client.errors import NotFound, UnrolledError
 from unrolled_client.inference import Inference
 from unrolled_client.models import ModelInfo
@@ -107,7 +107,7 @@ class Client(Inference):
                 model=model,
                 seed=seed,
                 ttl_s=ttl_s,
-                idempotency_key=draw_key() if idempotency_key is None else idempotency_key,
+                idempotency_key=choose_key(idempotency_key),
             )
         )
 
@@ -162,7 +162,7 @@ class Client(Inference):
                 seed=seed,
                 ttl_s=ttl_s,
                 accept_other_numerics=accept_other_numerics,
-                idempotency_key=draw_key() if idempotency_key is None else idempotency_key,
+                idempotency_key=choose_key(idempotency_key),
             )
         )
         return Session(self, info.id, info.position)

@@ -11,6 +11,6 @@ def draw_seed() -> int:
     return secrets.randbits(SEED_BITS)
 
 
-def draw_key() -> str:
-    """Return an idempotency key that nobody else draws."""
-    return secrets.token_hex(KEY_BYTES)
+def choose_key(given: str | None) -> str:
+    """Return the idempotency key that was given, or one that nobody else draws."""
+    return secrets.token_hex(KEY_BYTES) if given is None else given

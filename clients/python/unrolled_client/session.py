@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar, Unpack
 
 from unrolled_client.answers import Classification
-from unrolled_client.draws import draw_key
+from unrolled_client.draws import choose_key
 from unrolled_client.errors import SessionBusy
 from unrolled_client.steps import Steps
 from unrolled_client.stream import Stream
@@ -140,7 +140,7 @@ class Session:
                 n,
                 seeds=seeds,
                 expected_position=expected_position,
-                idempotency_key=draw_key() if idempotency_key is None else idempotency_key,
+                idempotency_key=choose_key(idempotency_key),
             )
         )
         return [Session(self._client, info.id, info.position) for info in forks]

@@ -17,7 +17,6 @@ from unrolled_service.bridge.completion import complete
 from unrolled_service.errors import IdempotencyConflict
 
 REMEMBERED_S = 600.0
-_MOST = 10_000
 _R = TypeVar("_R", bound=Message)
 
 
@@ -31,16 +30,21 @@ class _Call:
 class Idempotency:
     """The calls of the last ten minutes that came with a key.
 
-    At most 10,000 are remembered: then the tenant with most of them loses its oldest.
+    Where too many are remembered, the tenant with most of them loses its oldest. However many tenants and keys there
+    are, that takes O(1), amortised.
 
     Args:
         clock: seconds that never go back.
+        limit: how many are remembered at most.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, *, limit: int = 10_000) -> None:
         self._clock = clock
-        self._calls: OrderedDict[tuple[str, str], _Call] = OrderedDict()
-        self._keys: dict[str, OrderedDict[str, None]] = {}
+        self._limit = limit
+        self._calls: OrderedDict[tuple[str, str], _Call] = OrderedDict()  # the oldest first
+        self._keys: dict[str, OrderedDict[str, None]] = {}  # of each tenant, the oldest first
+        self._tenants: dict[int, dict[str, None]] = {}  # by how many keys they have
+        self._most = 0  # keys of a tenant
         self._running: set[asyncio.Task[Any]] = set()
 
     async def once(self, key: str, request: Message, answer: Callable[[], Awaitable[_R]], *, owner: str = "") -> _R:
@@ -70,10 +74,10 @@ class Idempotency:
                 raise IdempotencyConflict("the call with this idempotency_key is still running", retry_after_s=0.1)
             reply: _R = call.reply
             return reply
-        self._calls[mark] = call = _Call(digest, now + REMEMBERED_S)
-        self._keys.setdefault(owner, OrderedDict())[key] = None
-        if len(self._calls) > _MOST:
-            most = max(self._keys, key=lambda each: len(self._keys[each]))
+        call = _Call(digest, now + REMEMBERED_S)
+        self._remember(mark, call)
+        if len(self._calls) > self._limit:
+            most = next(iter(self._tenants[self._most]))
             self._forget((most, next(iter(self._keys[most]))))
 
         async def remember() -> _R:
@@ -88,8 +92,28 @@ class Idempotency:
         # A caller that goes away will ask again, and must then find what was made for it.
         return await complete(remember(), self._running)
 
+    def _remember(self, mark: tuple[str, str], call: _Call) -> None:
+        owner, key = mark
+        self._calls[mark] = call
+        keys = self._keys.setdefault(owner, OrderedDict())
+        keys[key] = None
+        self._count(owner, len(keys) - 1, len(keys))
+
     def _forget(self, mark: tuple[str, str]) -> None:
         owner, key = mark
-        del self._calls[mark], self._keys[owner][key]
-        if not self._keys[owner]:
+        keys = self._keys[owner]
+        del self._calls[mark], keys[key]
+        self._count(owner, len(keys) + 1, len(keys))
+        if not keys:
             del self._keys[owner]
+
+    def _count(self, owner: str, before: int, now: int) -> None:
+        """Note that a tenant has one key more, or one less."""
+        if before:
+            del self._tenants[before][owner]
+            if not self._tenants[before]:
+                del self._tenants[before]
+        if now:
+            self._tenants.setdefault(now, {})[owner] = None
+        if now > self._most or (before == self._most and before not in self._tenants):
+            self._most = now

@@ -27,7 +27,7 @@ from unrolled.v1 import (
 )
 
 LETTERS: Final = "abcdefghijklmnopqrstuvwxyz"
-PATIENCE_S: Final = 20.0
+PATIENCE_S: Final = 60.0
 DRAWN_SEED: Final = 11
 
 

@@ -18,22 +18,13 @@ from unrolled_client.wire.steps import Pause, Step, perform
 from unrolled_client.wire.whereabouts import Whereabouts
 
 
-@pytest.mark.parametrize("is_own", [True, False])
-def test_a_session_behind_its_handle_has_lost_something_and_says_so(is_own: bool) -> None:
+@pytest.mark.parametrize(
+    ("opened_at", "settled_at"), [(5, 5), (None, 5), (3, 1)], ids=["behind its own", "behind", "ahead of its own"]
+)
+def test_a_session_that_is_not_where_its_handle_left_it_says_so(opened_at: int | None, settled_at: int) -> None:
     model = Model(history=[("a", True)] * 3)
-    whereabouts = Whereabouts(5 if is_own else None)
-    whereabouts.settle(5)
-    course = Course(WritingCall(on_session()), Patience(FOREVER), whereabouts=whereabouts)
-    follow(course, model)
-    assert isinstance(course.transcript.error, errors.PositionMismatch)
-    assert course.transcript.error.position == 3
-    assert len(model.history) == 3
-
-
-def test_a_session_that_ran_ahead_of_its_own_handle_is_not_where_that_left_it_and_says_so() -> None:
-    model = Model(history=[("a", True)] * 3)
-    whereabouts = Whereabouts(3)
-    whereabouts.settle(1)
+    whereabouts = Whereabouts(opened_at)
+    whereabouts.settle(settled_at)
     course = Course(WritingCall(on_session()), Patience(FOREVER), whereabouts=whereabouts)
     follow(course, model)
     assert isinstance(course.transcript.error, errors.PositionMismatch)

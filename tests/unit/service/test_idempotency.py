@@ -1,8 +1,11 @@
 """The same call again gets the same answer, and nothing is done twice."""
 
 import asyncio
+from collections import Counter
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.support.loop import Clock
 from unrolled.v1.session_pb2 import (
@@ -164,6 +167,46 @@ def test_a_tenant_with_many_keys_forgets_its_own() -> None:
         await calls.once("k8", REQUEST, maker, owner="ada")
         assert maker.made == made
         await calls.once("k7", REQUEST, maker, owner="ada")
+        assert maker.made == made + 1
+
+    asyncio.run(check())
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 5), st.sampled_from([0.0, REMEMBERED_S / 8]))))
+def test_who_has_most_loses_the_oldest(calls_made: list[tuple[str, int, float]]) -> None:
+    async def check() -> None:
+        clock, limit = Clock(), 7
+        calls, maker = Idempotency(clock, limit=limit), Maker()
+        known: dict[tuple[str, str], float] = {}  # in the order in which they came
+        for owner, number, later_s in calls_made:
+            mark, made = (owner, f"k{number}"), maker.made
+            clock.now += later_s
+            await calls.once(mark[1], REQUEST, maker, owner=owner)
+            known = {each: until for each, until in known.items() if until > clock.now}
+            assert maker.made == made + (mark not in known)
+            known.setdefault(mark, clock.now + REMEMBERED_S)
+            lost = [each for each in known if each not in calls._calls]
+            counts = Counter(tenant for tenant, _ in known)
+            assert len(lost) == max(0, len(known) - limit)
+            for each in lost:
+                assert counts[each[0]] == max(counts.values())
+                assert each == next(one for one in known if one[0] == each[0])
+                del known[each]
+            assert [*calls._calls] == [*known]
+
+    asyncio.run(check())
+
+
+def test_many_tenants_cost_no_more_than_one() -> None:
+    async def check() -> None:
+        calls, maker = Idempotency(Clock()), Maker()
+        for number in range(3 * MOST):  # a look at every tenant for each of them would take minutes
+            await calls.once("k", REQUEST, maker, owner=f"tenant {number}")
+        made = maker.made
+
+        await calls.once("k", REQUEST, maker, owner=f"tenant {2 * MOST}")
+        assert maker.made == made
+        await calls.once("k", REQUEST, maker, owner=f"tenant {2 * MOST - 1}")
         assert maker.made == made + 1
 
     asyncio.run(check())

@@ -12,7 +12,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from tests.support.alphabet import make_cell, sampled_tokens, write_bundle
+from tests.support.alphabet import CERTAIN, make_cell, sampled_tokens, write_bundle
 from unrolled.v1.bundle_pb2 import State
 from unrolled_export.golden import record_golden
 from unrolled_export.manifest import to_pretty_json
@@ -70,7 +70,7 @@ def test_the_form_asked_for_is_served(folder: Path, precision: Precision) -> Non
     assert isinstance(bundle.program, Program)
     said = bundle.program.run(batch, np.zeros((1, 1), np.float32)).tokens[:, 0].tolist()
 
-    sharpness = {"fp32": 60.0, "int8": 2.0}[precision]
+    sharpness = {"fp32": CERTAIN, "int8": 2.0}[precision]
     assert bundle.precision == precision
     assert said == sampled_tokens(0, 20, seed=0, vocabulary_size=26, sharpness=sharpness)
 
