@@ -22,7 +22,7 @@ _THINK_S, _LEAVE_S, _NAP_S, _SLOW_S = 0.1, 0.03, 0.3, 5.0
 _TTLS_S = (1.0, 2.0, 5.0)
 _LASTING_S = 10.0  # idle, which no caller is in the middle of its talk
 _EXPIRING = 0.2
-_SMALL_WINDOW = (("grpc.http2.lookahead_bytes", 4096),)
+_SMALL_WINDOW = (("grpc.http2.lookahead_bytes", 4096), ("grpc.http2.bdp_probe", 0))
 _FAULTS_TOLD = 5
 
 

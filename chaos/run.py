@@ -22,7 +22,7 @@ HISTORY = "history.jsonl"
 SETTINGS: Mapping[str, object] = {"store_interval_s": 0.5, "store_lease_s": 2, "drain_grace_s": 2}
 _CONNECTIONS = 4
 # Each connection is one of its own, and takes little text that nobody has read yet.
-_OPTIONS = (("grpc.use_local_subchannel_pool", 1), ("grpc.http2.lookahead_bytes", 1024))
+_OPTIONS = (("grpc.use_local_subchannel_pool", 1), ("grpc.http2.lookahead_bytes", 1024), ("grpc.http2.bdp_probe", 0))
 
 
 @dataclass(frozen=True)
