@@ -184,8 +184,9 @@ class Course:
             return self._continue_from(0)
         if self._start is not None and self._break is None:
             return self._continue_from(self._start)
-        if self._is_told():
-            return self._continue_from(self._broken().end)
+        told, self._told = self._told, None
+        if told is not None and self._is_at_end(told):
+            return self._continue_from(told)
         info = yield from self._locate(session_requests.get_session(session_id))
         if self._start is None:
             self._start = self._check_kept(info.position)
@@ -200,12 +201,11 @@ class Course:
                 info = yield from self._locate(back)
         return self._continue_from(info.position)
 
-    def _is_told(self) -> bool:
-        """Tell, once for each break, whether the server that broke off has said that it left the session at the end."""
-        told, self._told = self._told, None
+    def _is_at_end(self, position: int) -> bool:
+        """Tell whether a session that a server has left at a position can go on without anything being asked."""
         broken = self._broken()
-        is_heard = self.transcript.position is not None and isinstance(broken, Broken) and not broken.echo.count
-        return is_heard and told == broken.end and not self._call.leaves_length
+        is_behind_text = isinstance(broken, Broken) and position == broken.end == broken.aim
+        return is_behind_text and self.transcript.position is not None and not self._call.leaves_length
 
     def _learn(self, model: str) -> Program[None]:
         """Ask what the bundle alone knows: how long an answer is, and whether something is fed before it."""
