@@ -235,7 +235,7 @@ class Server:
         self._model_names = served
 
     def _make_grpc(self) -> grpc.aio.Server:
-        server = grpc.aio.server(options=_OPTIONS)
+        server = self._bare_server()
         guard = self._guard = Guard(server, self._metrics, self._access, self._authentication)
         workers, custody, settings = self._workers, self._custody, self._settings
         quotas = Quotas(settings, threading.Lock)
@@ -248,11 +248,15 @@ class Server:
         return server
 
     def _make_admin(self) -> grpc.aio.Server:
-        server = grpc.aio.server(options=_OPTIONS)
+        server = self._bare_server()
         guard = Guard(server, self._metrics, self._access, self._authentication)
         add_AdminServiceServicer_to_server(self._operators, guard)
         self._add_company(guard, [admin_pb2.DESCRIPTOR.services_by_name["AdminService"].full_name])
         return server
+
+    def _bare_server(self) -> grpc.aio.Server:
+        limit = ("grpc.max_allowed_incoming_connections", self._settings.max_connections)
+        return grpc.aio.server(options=[*_OPTIONS, limit])
 
     def _add_company(self, guard: Guard, services: Sequence[str]) -> None:
         """Add health, and reflection of that and of some services."""

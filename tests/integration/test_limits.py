@@ -1,5 +1,6 @@
 """What a server refuses, and whom it slows down, over real gRPC: quotas of tenants, deadlines, priorities."""
 
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -26,6 +27,7 @@ from unrolled.v1.session_pb2 import (
     ImportSnapshotRequest,
 )
 from unrolled.v1.session_pb2_grpc import SessionServiceStub
+from unrolled_service.address import split_address
 from unrolled_service.models.bundle import Bundle
 
 LONG = 20_000
@@ -184,3 +186,27 @@ def test_health_and_models_answer_while_the_engine_is_full(alphabet: Bundle) -> 
             assert health.Check(health_pb2.HealthCheckRequest(), timeout=5).status == 1
             assert len(ModelServiceStub(channel).ListModels(ListModelsRequest(), timeout=5).models) == 1
             ending.close()
+
+
+def test_a_connection_too_many_is_closed_and_those_before_it_are_served(alphabet: Bundle) -> None:
+    with serving(alphabet, engine_threads=1, max_connections=2) as server, ExitStack() as links:
+        address = split_address(server.address)
+        silent = links.enter_context(socket.create_connection(address))  # it counts, whatever it says
+        channel = links.enter_context(grpc.insecure_channel(server.address))
+        assert Caller(channel).read(max_tokens=5) == greedy_text("hello", 5)
+        with socket.create_connection(address) as refused:
+            refused.settimeout(10)
+            assert is_closed(refused)
+        assert Caller(channel).read(max_tokens=5) == greedy_text("hello", 5)
+        silent.close()
+        other = links.enter_context(grpc.insecure_channel(server.address))
+        grpc.channel_ready_future(other).result(timeout=10)
+        assert Caller(other).read(max_tokens=5) == greedy_text("hello", 5)
+
+
+def is_closed(link: socket.socket) -> bool:
+    """Wait until the peer says something; return whether that is the end."""
+    try:
+        return not link.recv(1)
+    except ConnectionResetError:
+        return True
