@@ -236,7 +236,8 @@ class Server:
 
     def _make_grpc(self) -> grpc.aio.Server:
         server = self._bare_server()
-        guard = self._guard = Guard(server, self._metrics, self._access, self._authentication)
+        check_room = self._workers.check_room
+        guard = self._guard = Guard(server, self._metrics, self._access, self._authentication, check_room)
         workers, custody, settings = self._workers, self._custody, self._settings
         quotas = Quotas(settings, threading.Lock)
         claims = Claims(workers, custody, self._metrics, quotas, settings)

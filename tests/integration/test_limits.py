@@ -2,7 +2,7 @@
 
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,6 +29,7 @@ from unrolled.v1.session_pb2 import (
 from unrolled.v1.session_pb2_grpc import SessionServiceStub
 from unrolled_service.address import split_address
 from unrolled_service.models.bundle import Bundle
+from unrolled_service.rpc.guard import SESSION_KEY
 
 LONG = 20_000
 
@@ -46,6 +47,10 @@ class Caller:
 
     def read(self, **fields: Any) -> str:
         return "".join(message.chunk.text for message in self.begin(**fields))
+
+    def send(self, content: bytes, metadata: Sequence[tuple[str, str]] = ()) -> list[bytes]:
+        """Return the responses to a request of any bytes."""
+        return list(self._channel.unary_stream("/unrolled.v1.GenerationService/Generate")(content, metadata=metadata))
 
     def score(self, text: str) -> Any:
         stub = GenerationServiceStub(self._channel)
@@ -70,10 +75,10 @@ def callers(*tenants: str, bundle: Bundle, **settings: Any) -> Iterator[list[Cal
         yield [Caller(channel, tenant) for tenant in tenants]
 
 
-def crowd(caller: Caller, count: int, ending: ExitStack) -> None:
+def crowd(caller: Caller, count: int, ending: ExitStack, **fields: Any) -> None:
     """Begin endless streams, of which the first has a row; they are cancelled at the end."""
     for i in range(count):
-        stream = caller.begin()
+        stream = caller.begin(**fields)
         ending.callback(stream.cancel)
         if not i:
             next(stream)
@@ -186,6 +191,17 @@ def test_health_and_models_answer_while_the_engine_is_full(alphabet: Bundle) -> 
             assert health.Check(health_pb2.HealthCheckRequest(), timeout=5).status == 1
             assert len(ModelServiceStub(channel).ListModels(ListModelsRequest(), timeout=5).models) == 1
             ending.close()
+
+
+def test_a_full_server_reads_no_call_but_one_that_says_its_session(alphabet: Bundle) -> None:
+    with callers("", bundle=alphabet, max_streams=1) as (caller,), ExitStack() as ending:
+        session = caller.session("CreateSession", CreateSessionRequest()).session.id
+        crowd(caller, 1, ending, session_id=session)
+        assert refusal(lambda: caller.send(b"no message")).reason == "QUEUE_FULL"
+        named = ((SESSION_KEY, session),)
+        assert refusal(lambda: caller.send(b"no message", named)).reason == "INVALID_FIELD"
+        follower = GenerateRequest(session_id=session, prompt="a", max_tokens=5, preempt=True)
+        assert caller.send(follower.SerializeToString(), named)
 
 
 def test_a_connection_too_many_is_closed_and_those_before_it_are_served(alphabet: Bundle) -> None:
