@@ -33,7 +33,9 @@ def code_of(reason: str) -> grpc.StatusCode:
 
 def refusal_status(error: UnrolledError) -> Status:
     """Return the status of a refusal, with its details; it is shared and not to be changed."""
-    metadata = () if error.position is None else (("position", str(error.position)),)
+    metadata: tuple[tuple[str, str], ...] = ()
+    if error.position is not None:
+        metadata += (("position", str(error.position)),)
     if isinstance(error, TaskMismatch):
         metadata += (("method", error.method),)
     violation = (error.field, error.description) if isinstance(error, InvalidField) else None
