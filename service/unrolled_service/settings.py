@@ -77,6 +77,9 @@ class Settings(BaseSettings):
     )
     max_sessions: int = Field(4096, ge=1, le=10_000_000, description="sessions a bundle holds")
     slots: int = Field(4096, ge=1, le=1_000_000, description="sessions of a bundle that are kept ready in state memory")
+    max_connections: int = Field(
+        4096, ge=1, le=1_000_000, description="connections of the gRPC services, and of the admin services, each"
+    )
     max_streams: int = Field(1024, ge=1, le=100_000, description="streams a bundle holds, running, waiting or resting")
     max_waiting_tokens: int = Field(
         10_000_000, ge=1, le=2**53, description="tokens, fed and given, that the waiting streams of a bundle stand for"
@@ -224,7 +227,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         ),
         "Engine": ("engine_threads", "max_rows", "max_steps", "slice_ms", "pause_ms", "turn_s", "ageing_s"),
         "Limits": (
-            *("max_streams", "max_waiting_tokens", "max_tokens", "max_prompt_tokens", "credit"),
+            *("max_connections", "max_streams", "max_waiting_tokens", "max_tokens", "max_prompt_tokens", "credit"),
             *("stall_timeout_s", "drain_grace_s"),
         ),
         "Tenants": ("tenant_streams", "tenant_sessions", "tenant_tokens_per_s", "tenant_burst_s", "tenants"),

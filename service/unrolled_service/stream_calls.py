@@ -29,6 +29,11 @@ from unrolled_service.tenants.terms import NOBODY, Terms
 _RETRY_AFTER_S = 1.0
 
 
+def no_place(limit: int) -> QueueFull:
+    """Return the refusal of a call where so many places are taken."""
+    return QueueFull(f"all {limit} places for streams are taken", retry_after_s=_RETRY_AFTER_S)
+
+
 class StreamCalls(SessionCalls):
     """Begins calls, with a session or without one.
 
@@ -194,7 +199,7 @@ class StreamCalls(SessionCalls):
         limits, scheduler = self._settings, lane.scheduler
         places = lane.places if places is None else places
         if not places.has_room(tenant, limits.max_streams):
-            raise QueueFull(f"all {limits.max_streams} places for streams are taken", retry_after_s=_RETRY_AFTER_S)
+            raise no_place(limits.max_streams)
         if places.total >= limits.max_rows and not scheduler.may_wait(tenant, steps, limits.max_waiting_tokens):
             raise QueueFull(
                 f"{scheduler.waiting_steps} tokens wait; with {steps} more there would be more than"

@@ -1,8 +1,9 @@
 """What a server refuses, and whom it slows down, over real gRPC: quotas of tenants, deadlines, priorities."""
 
 import re
+import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,7 +29,9 @@ from unrolled.v1.session_pb2 import (
     ImportSnapshotRequest,
 )
 from unrolled.v1.session_pb2_grpc import SessionServiceStub
+from unrolled_service.address import split_address
 from unrolled_service.models.bundle import Bundle
+from unrolled_service.rpc.guard import SESSION_KEY
 
 ENDLESS = 10**7
 SETTINGS = {"engine_threads": 1, "max_tokens": ENDLESS, "max_waiting_tokens": 10**10}
@@ -48,6 +51,10 @@ class Caller:
 
     def read(self, **fields: Any) -> str:
         return "".join(message.chunk.text for message in self.begin(**fields))
+
+    def send(self, content: bytes, metadata: Sequence[tuple[str, str]] = ()) -> list[bytes]:
+        """Return the responses to a request of any bytes."""
+        return list(self._channel.unary_stream("/unrolled.v1.GenerationService/Generate")(content, metadata=metadata))
 
     def score(self, text: str) -> Any:
         stub = GenerationServiceStub(self._channel)
@@ -72,10 +79,10 @@ def callers(*tenants: str, bundle: Bundle, **settings: Any) -> Iterator[list[Cal
         yield [Caller(channel, tenant) for tenant in tenants]
 
 
-def crowd(caller: Caller, count: int, ending: ExitStack, max_tokens: int = ENDLESS) -> None:
+def crowd(caller: Caller, count: int, ending: ExitStack, max_tokens: int = ENDLESS, **fields: Any) -> None:
     """Begin streams that nobody reads, of which the first has a row; they are cancelled at the end."""
     for i in range(count):
-        stream = caller.begin(max_tokens=max_tokens)
+        stream = caller.begin(max_tokens=max_tokens, **fields)
         ending.callback(stream.cancel)
         if not i:
             next(stream)
@@ -187,3 +194,38 @@ def test_health_and_models_answer_while_the_engine_is_full(alphabet: Bundle) -> 
             assert health.Check(health_pb2.HealthCheckRequest(), timeout=30).status == 1
             assert len(ModelServiceStub(channel).ListModels(ListModelsRequest(), timeout=30).models) == 1
             ending.close()
+
+
+def test_a_full_server_reads_no_call_but_one_that_says_its_session(alphabet: Bundle) -> None:
+    with callers("", bundle=alphabet, max_streams=1) as (caller,), ExitStack() as ending:
+        session = caller.session("CreateSession", CreateSessionRequest()).session.id
+        crowd(caller, 1, ending, session_id=session)
+        assert refusal(lambda: caller.send(b"no message")).reason == "QUEUE_FULL"
+        named = ((SESSION_KEY, session),)
+        assert refusal(lambda: caller.send(b"no message", named)).reason == "INVALID_FIELD"
+        follower = GenerateRequest(session_id=session, prompt="a", max_tokens=5, preempt=True)
+        assert caller.send(follower.SerializeToString(), named)
+
+
+def test_a_connection_too_many_is_closed_and_those_before_it_are_served(alphabet: Bundle) -> None:
+    with serving(alphabet, engine_threads=1, max_connections=2) as server, ExitStack() as links:
+        address = split_address(server.address)
+        silent = links.enter_context(socket.create_connection(address))  # it counts, whatever it says
+        channel = links.enter_context(grpc.insecure_channel(server.address))
+        assert Caller(channel).read(max_tokens=5) == greedy_text("hello", 5)
+        with socket.create_connection(address) as refused:
+            refused.settimeout(10)
+            assert is_closed(refused)
+        assert Caller(channel).read(max_tokens=5) == greedy_text("hello", 5)
+        silent.close()
+        other = links.enter_context(grpc.insecure_channel(server.address))
+        grpc.channel_ready_future(other).result(timeout=10)
+        assert Caller(other).read(max_tokens=5) == greedy_text("hello", 5)
+
+
+def is_closed(link: socket.socket) -> bool:
+    """Wait until the peer says something; return whether that is the end."""
+    try:
+        return not link.recv(1)
+    except ConnectionResetError:
+        return True

@@ -125,21 +125,21 @@ class Outbox:
     @contextmanager
     def watch(self, limit_s: float) -> Iterator[None]:
         """Interrupt writes of the current task that take longer than ``limit_s``: one timer, not one a message."""
-        loop = asyncio.get_running_loop()
         self._writer = asyncio.current_task()
-
-        def check() -> None:
-            since = self._writing_since
-            if since is not None and loop.time() >= since + limit_s:
-                self._interrupt()
-            else:
-                self._timer = loop.call_at((since or loop.time()) + limit_s, check)
-
-        self._timer = loop.call_later(limit_s, check)
+        self._timer = asyncio.get_running_loop().call_later(limit_s, self._check, limit_s)
         try:
             yield
         finally:
             self._timer.cancel()
+            self._writer = None
+
+    def _check(self, limit_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        since = self._writing_since
+        if since is not None and loop.time() >= since + limit_s:
+            self._interrupt()
+        else:
+            self._timer = loop.call_at((since or loop.time()) + limit_s, self._check, limit_s)
 
     def _interrupt(self) -> None:
         if self._writing_since is not None and self._writer and not self._is_interrupted:

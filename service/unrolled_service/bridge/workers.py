@@ -17,6 +17,7 @@ from unrolled_service.models.bundle import Bundle
 from unrolled_service.rows.slice import Slice
 from unrolled_service.sessions.session import SessionInfo
 from unrolled_service.settings import Settings
+from unrolled_service.stream_calls import no_place
 from unrolled_service.tenants.occupancy import Occupancy
 
 _MARKS = "0123456789abcdefghijklmnopqrstuvwxyz"
@@ -88,6 +89,17 @@ class Workers:
     def for_stream(self) -> Worker:
         """Return the worker with the fewest calls; its engine need not have heard of them yet."""
         return min(self._workers, key=lambda worker: worker.load)
+
+    def check_room(self, tenant: str) -> None:
+        """Refuse a call of a tenant that is to have a place, if no bundle has one for it.
+
+        Raises:
+            QueueFull
+        """
+        limit = self._share.max_streams
+        places = [worker.calls.get(key) for worker in self for key in worker.engine.every_lane]
+        if places and all(each is not None and not each.has_room(tenant, limit) for each in places):
+            raise no_place(limit)
 
     def for_session(self) -> Worker:
         """Return the worker with the fewest sessions."""

@@ -24,6 +24,7 @@ MAX_NAME_LENGTH = 64
 MAX_INPUTS = 4096
 MAX_CHUNK_TOKENS = 65_536
 MAX_UNITS = 256
+_PRIORITIES = frozenset(wire.Priority.values())
 
 
 def read_model(name: str, *, field: str = "model") -> str:
@@ -42,7 +43,7 @@ def read_session_id(session_id: str, *, field: str = "session_id") -> str:
 
 def read_priority(priority: int, *, field: str = "priority") -> bool:
     """Return whether a call lets others go first."""
-    if priority not in wire.Priority.values():
+    if priority not in _PRIORITIES:
         known = ", ".join(wire.Priority.keys())
         raise InvalidField(field, f"must be one of {known}; is {priority}")
     return priority == wire.PRIORITY_BATCH

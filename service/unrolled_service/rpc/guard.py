@@ -24,15 +24,16 @@ from unrolled_service.callers.identity import ANYBODY, Scope
 from unrolled_service.callers.scopes import scope_of
 from unrolled_service.errors import InvalidField, UnrolledError
 from unrolled_service.metrics import Metrics
-from unrolled_service.rpc.caller import introduce
+from unrolled_service.rpc.caller import caller, introduce
 from unrolled_service.rpc.status import defect_status, refusal_status
 from unrolled_service.telemetry.access import Access
-from unrolled_service.telemetry.calls import REQUEST_ID_KEY, Call, begin_call
+from unrolled_service.telemetry.calls import REQUEST_ID_KEY, Call, begin_call, current_call
 from unrolled_service.telemetry.logs import fields
 
 _log = logging.getLogger(__name__)
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 _OWN = "/unrolled."
+SESSION_KEY = "x-session-id"
 _KINDS = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
 
 
@@ -49,16 +50,23 @@ class Guard:
         metrics: count the calls.
         access: notes their ends.
         authentication: tells callers apart; None lets anybody do anything.
+        check_room: refuses a tenant's call that is to have a stream and says no session; None refuses none.
 
     Attributes:
         calls: calls of the server's own services that have not ended; watchers of its health do not count.
     """
 
     def __init__(
-        self, server: grpc.aio.Server, metrics: Metrics, access: Access, authentication: Authentication | None
+        self,
+        server: grpc.aio.Server,
+        metrics: Metrics,
+        access: Access,
+        authentication: Authentication | None,
+        check_room: Callable[[str], None] | None = None,
     ) -> None:
         self.calls = 0
         self._authentication = authentication
+        self._check_room = check_room
         self._server = server
         self._metrics = metrics
         self._access = access
@@ -84,9 +92,30 @@ class Guard:
     def _wrap(self, handler: grpc.RpcMethodHandler, method: str) -> grpc.RpcMethodHandler:
         """Return a method's handler with the guard around its parser and its behaviour."""
         kind = next(kind for kind in _KINDS if getattr(handler, kind))
-        guarded = self._guard(getattr(handler, kind), method)
+        behaviour = getattr(handler, kind)
+        if kind == "unary_stream" and self._check_room is not None:
+            kind, behaviour = "stream_stream", self._read_late(behaviour, self._check_room)
+        guarded = self._guard(behaviour, method)
         wrap = getattr(grpc, f"{kind}_rpc_method_handler")
         return wrap(guarded, _lenient(handler.request_deserializer), handler.response_serializer)
+
+    def _read_late(self, behaviour: Callable[..., Any], check_room: Callable[[str], None]) -> Callable[..., Any]:
+        """Return what refuses a call without reading its request, where there is no room whatever that says.
+
+        On the wire a call with one request looks like one with many; to gRPC, reading it is a good part of a refusal. A
+        call that says its session is read, for it may take the place of another.
+        """
+
+        async def answer(_: object, context: grpc.aio.ServicerContext) -> None:
+            call = current_call()
+            if call is None or call.read_metadata(SESSION_KEY) is None:
+                check_room(caller().tenant)
+            request = await context.read()
+            if request is grpc.aio.EOF:  # the caller has gone away
+                raise asyncio.CancelledError
+            await behaviour(_checked(request), context)
+
+        return answer
 
     def _guard(self, behaviour: Callable[..., Any], method: str) -> Callable[..., Any]:
         weight = int(method.startswith(_OWN))
@@ -146,21 +175,24 @@ class Guard:
         self._access.note_end(call, code, error)
 
     async def _refuse(self, error: Exception, call: Call, context: grpc.aio.ServicerContext) -> None:
-        """End the call with an error's status; always raises."""
+        """End the call with an error's status; whoever returns then lets gRPC end it.
+
+        Raises:
+            AbortError: the service had ended it already.
+            CancelledError: the caller has gone away.
+        """
         if isinstance(error, grpc.aio.AbortError):
             self._end(call, _CODES[context.code()].name)
             raise error
         if isinstance(error, NotImplementedError):  # of the service, by whoever wrote it; no defect
             self._end(call, grpc.StatusCode.UNIMPLEMENTED.name)
-            await context.abort(grpc.StatusCode.UNIMPLEMENTED, "the server has no such method")
+            await _abort(context, grpc.StatusCode.UNIMPLEMENTED, "the server has no such method")
+            return
         status = self._status(error, call)
         code = _CODES[status.code]
         self._end(call, code.name, error)
         trailing = (("grpc-status-details-bin", status.SerializeToString()), (REQUEST_ID_KEY, call.request_id))
-        try:
-            await context.abort(code, status.message, trailing)
-        except grpc.aio.InternalError:  # the caller has gone away with its connection
-            raise asyncio.CancelledError from None
+        await _abort(context, code, status.message, trailing)
 
     def _status(self, error: Exception, call: Call) -> Status:
         if isinstance(error, UnrolledError):
@@ -170,6 +202,28 @@ class Guard:
         _log.error("failed", exc_info=error, extra=fields(method=call.method, error_id=error_id))
         self._metrics.count_rejection("INTERNAL")
         return defect_status(error_id)
+
+
+async def _abort(
+    context: grpc.aio.ServicerContext,
+    code: grpc.StatusCode,
+    message: str,
+    trailing: tuple[tuple[str, str | bytes], ...] = (),
+) -> None:
+    """Send a status, and return: gRPC raises its exception again when the method ends.
+
+    gRPC keeps that exception with the call. With its traceback, whose frames lead to the call, it would be a circle for
+    the garbage collector, which under a flood of refusals stops everything for tens of milliseconds each second.
+
+    Raises:
+        CancelledError: the caller has gone away with its connection.
+    """
+    try:
+        await context.abort(code, message, trailing)
+    except grpc.aio.AbortError as end:
+        end.__traceback__ = end.__context__ = None
+    except grpc.aio.InternalError:
+        raise asyncio.CancelledError from None
 
 
 def _methods(service: str) -> list[str]:

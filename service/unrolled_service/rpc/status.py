@@ -3,6 +3,8 @@
 The gRPC code of a reason is read from the ``ErrorReason`` enum of the wire contract.
 """
 
+from functools import lru_cache
+
 import grpc
 from google.protobuf.any_pb2 import Any
 from google.protobuf.duration_pb2 import Duration
@@ -14,6 +16,7 @@ from unrolled.v1.error_pb2 import ErrorReason, grpc_code
 from unrolled_service.errors import InvalidField, TaskMismatch, UnrolledError
 
 DOMAIN = "unrolled"
+_REMEMBERED = 64  # a flood is refused in the same words
 _PREFIX = "ERROR_REASON_"
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 _REASON_CODES = {
@@ -29,19 +32,33 @@ def code_of(reason: str) -> grpc.StatusCode:
 
 
 def refusal_status(error: UnrolledError) -> Status:
-    """Return the status of a refusal, with its details."""
-    metadata = {} if error.position is None else {"position": str(error.position)}
+    """Return the status of a refusal, with its details; it is shared and not to be changed."""
+    metadata: tuple[tuple[str, str], ...] = ()
+    if error.position is not None:
+        metadata += (("position", str(error.position)),)
     if isinstance(error, TaskMismatch):
-        metadata["method"] = error.method
-    details: list[Message] = [ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata)]
-    if isinstance(error, InvalidField):
-        violation = BadRequest.FieldViolation(field=error.field, description=error.description)
-        details.append(BadRequest(field_violations=[violation]))
-    if error.retry_after_s is not None:
+        metadata += (("method", error.method),)
+    violation = (error.field, error.description) if isinstance(error, InvalidField) else None
+    return _refusal(error.reason, error.message, metadata, violation, error.retry_after_s)
+
+
+@lru_cache(_REMEMBERED)
+def _refusal(
+    reason: str,
+    message: str,
+    metadata: tuple[tuple[str, str], ...],
+    violation: tuple[str, str] | None,
+    retry_after_s: float | None,
+) -> Status:
+    details: list[Message] = [ErrorInfo(reason=reason, domain=DOMAIN, metadata=dict(metadata))]
+    if violation is not None:
+        field, description = violation
+        details.append(BadRequest(field_violations=[BadRequest.FieldViolation(field=field, description=description)]))
+    if retry_after_s is not None:
         delay = Duration()
-        delay.FromMilliseconds(int(error.retry_after_s * 1000))
+        delay.FromMilliseconds(int(retry_after_s * 1000))
         details.append(RetryInfo(retry_delay=delay))
-    return _status(error.reason, error.message, details)
+    return _status(reason, message, details)
 
 
 def defect_status(error_id: str) -> Status:
