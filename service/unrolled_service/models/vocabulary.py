@@ -46,4 +46,4 @@ class Vocabulary:
 
     def decode(self, tokens: NDArray[np.int64]) -> str:
         """Return the text of tokens of any shape in C order; each must be in ``[0, V)``."""
-        return codecs.utf_32_le_decode(self._codepoints.take(tokens))[0]
+        return codecs.utf_32_le_decode(self._codepoints.take(tokens).data)[0]
