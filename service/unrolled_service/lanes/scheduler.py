@@ -272,7 +272,7 @@ def _most_useful(left: Sequence[int], most: int, overhead: float) -> int:
         overhead: what a slice takes beside its steps, in steps.
     """
     best, best_rate, gone = most, 0.0, 0
-    ends = sorted(steps for steps in left if steps < most)
+    ends = sorted(steps for steps in left if 0 < steps < most)
     for ended, steps in enumerate([*ends, most]):
         rate = (gone + steps * (len(left) - ended)) / (steps + overhead)
         if rate >= best_rate:
