@@ -124,8 +124,8 @@ class Table:
         """Return how many of the next steps count for each row: none after the last token that it wants."""
         return np.minimum(self._left[: len(rows)], steps).tolist()  # type: ignore[no-any-return]
 
-    def step(self, outcome: Outcome, samples: Samples) -> list[TextRow]:
-        """Take in what a run gave; return the rows that must take their samples now."""
+    def step(self, outcome: Outcome, samples: Samples, record: Slice) -> list[TextRow]:
+        """Take in what a run gave; return the rows that must take their samples now, and have done so."""
         size, steps = samples.rows, samples.steps
         self._state = outcome.state
         self._token[:size] = outcome.tokens[-1]
@@ -136,23 +136,20 @@ class Table:
         forgotten = self._slices - _MEMORY
         is_due = (self._due[:size] <= samples.ended_at) | (self._left[:size] <= 0) | (self._seen[:size] <= forgotten)
         (self._asked,) = is_due.nonzero()
-        return [row for i in self._asked.tolist() if (row := self._rows[i])]
+        missed = self._slices - self._seen[self._asked]
+        self._seen[self._asked] = self._slices
+        asked = []
+        for place, slices in zip(self._asked.tolist(), missed.tolist(), strict=True):
+            if row := self._rows[place]:
+                self._hand(row, slices, record)
+                asked.append(row)
+        return asked
 
     def catch_up(self, row: TextRow, record: Slice) -> None:
-        """Let a row take the samples that it has not taken; one that is watched has missed but one slice's."""
-        place = row.place
-        missed = self._slices - int(self._seen[place])
-        if not missed:
-            return
-        self._seen[place] = self._slices
-        last = self._recent[-1]
-        if row.is_watched or len(row.forced):
-            row.take(last, place, record)
-        elif missed == 1:
-            row.take_text(last.text[place :: last.rows], last, record)
-        else:
-            recent = [self._recent[i] for i in range(-missed, 0)]
-            row.take_text("".join([each.text[place :: each.rows] for each in recent]), last, record)
+        """Let a row take the samples that it has not taken."""
+        if missed := self._slices - int(self._seen[row.place]):
+            self._seen[row.place] = self._slices
+            self._hand(row, missed, record)
 
     def plan(self, due: float) -> None:
         """Say when the rows that have just taken their samples are to take them next, if nothing else makes them."""
@@ -162,6 +159,17 @@ class Table:
                 self._due[row.place] = ALWAYS
             else:
                 del self.attended[row]
+
+    def _hand(self, row: TextRow, missed: int, record: Slice) -> None:
+        """Let a row take the samples of so many slices; one that is watched has missed but one."""
+        place, last = row.place, self._recent[-1]
+        if row.is_watched or len(row.forced):
+            row.take(last, place, record)
+        elif missed == 1:
+            row.take_text(last.text[place :: last.rows], last, record)
+        else:
+            recent = [self._recent[i] for i in range(-missed, 0)]
+            row.take_text("".join([each.text[place :: each.rows] for each in recent]), last, record)
 
     def _put(self, place: int, row: TextRow) -> None:
         self._rows[place] = row

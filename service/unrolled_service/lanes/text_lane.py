@@ -62,7 +62,7 @@ class TextLane(Lane):
             count_inputs(rows, batch, outcome)
         if self.scheduler.is_limited:
             self.scheduler.spend(rows, self._table.steps_of(rows, steps), samples.ended_at)
-        told = self._deliver(self._table.step(outcome, samples), samples, record)
+        told = self._deliver(self._table.step(outcome, samples, record), samples, record)
         marks.append(time.perf_counter())
         for row in self.scheduler.settle(told):
             self._take_out(row)
@@ -77,12 +77,9 @@ class TextLane(Lane):
             self._take_out(row)
 
     def _deliver(self, rows: Sequence[TextRow], samples: Samples, record: Slice) -> list[TextRow]:
-        """Let rows take their samples and tell what came of them; return those that told."""
-        told, now = [], samples.ended_at
-        for row in rows:
-            self._table.catch_up(row, record)
-            if self._tell(row, now, record):
-                told.append(row)
+        """Let rows tell what came of their samples; return those that told."""
+        now = samples.ended_at
+        told = [row for row in rows if self._tell(row, now, record)]
         self._table.plan(now + self.scheduler.pause_s(samples))
         return told
 
