@@ -35,7 +35,8 @@ def check_session(session: Session, lane: Lane) -> None:
 
 def behind_start(bundle: Bundle, position: int, prompt: Inputs) -> NDArray[np.generic]:
     """Return what is fed from a position on: at position 0 the bundle's start comes first."""
-    return prompt if position else np.concatenate([abilities.start(bundle), prompt])
+    start = abilities.start(bundle)
+    return prompt if position or not len(start) else np.concatenate([start, prompt])
 
 
 def first_state(bundle: Bundle, position: int, condition: Floats | None) -> Floats | None:

@@ -316,7 +316,7 @@ def test_a_defect_ends_the_streams_of_its_model_only(
     engine = make_engine(alphabet, dice)
     broken, _ = begin(engine, "a", 20, model="dice")
     whole, _ = begin(engine, "hello", 20, model="alphabet")
-    monkeypatch.setattr(engine.lanes["dice"].scheduler, "steps", lambda _rows: 1 // 0)
+    monkeypatch.setattr(engine.lanes["dice"].scheduler, "steps", lambda *_: 1 // 0)
 
     with pytest.raises(SliceFailed, match="dice") as caught:
         while engine.slice():

@@ -99,11 +99,12 @@ class Driver:
 
     def wake(self) -> None:
         """Make the engine look again for rows that can run."""
-        self._wake.set()
+        if not self._wake.is_set():  # setting it takes a lock, and most messages find it set
+            self._wake.set()
 
     def _send(self, command: _Command) -> None:
         self._commands.append(command)
-        self._wake.set()
+        self.wake()
 
     def _run(self) -> None:
         while not self._is_stopping:

@@ -7,15 +7,14 @@ loop, but ``delivered`` is read by the engine's thread too.
 import asyncio
 from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from unrolled_service.rows.delivery import Delivery, Item
 
 _NUMBERS_A_PIECE = 65_536
 
 
-@dataclass(frozen=True, slots=True)
-class Parcel:
+class Parcel(NamedTuple):
     """All news since the last parcel.
 
     Attributes:

@@ -6,7 +6,7 @@ depends on what the rows give: tokens (``text_lane``) or anything else (``sequen
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from unrolled_service.graphs.state import Floats
 from unrolled_service.lanes.scheduler import Scheduler
@@ -128,7 +128,7 @@ class Lane(ABC):
                 row.chosen_at = now
                 self._record.queue_waits_s.append(now - row.arrived)
 
-    def _advance_sessions(self, rows: Sequence[Row]) -> None:
+    def _advance_sessions(self, rows: Iterable[Row]) -> None:
         """Let sessions follow to states whose text was delivered, so that whoever goes on has little to feed again.
 
         A row is nearly always ahead of its reader. So it marks a state, and the session takes that when the reader

@@ -73,9 +73,14 @@ class Line:
         """Yield the rows of a tenant, the next one first."""
         return merge(*self._tenants.get(tenant, ()), key=lambda row: row.waits_since)
 
+    def first(self, tenant: str) -> Row:
+        """Return the next row of a tenant, which has one."""
+        heads = [next(iter(queue)) for queue in self._tenants[tenant] if queue]
+        return min(heads, key=lambda row: row.waits_since)
+
     def take(self, tenant: str) -> Row:
         """Remove and return a tenant's next row, and let other tenants go before it."""
-        row = next(self.in_order(tenant))
+        row = self.first(tenant)
         self.remove(row)
         if tenant in self._tenants:
             self._tenants[tenant] = self._tenants.pop(tenant)

@@ -117,7 +117,7 @@ class Places:
 
     def _contenders(self, now: float) -> list[str]:
         """Return the tenants that have rows waiting and may have tokens, the one that was served longest ago first."""
-        budgets = {tenant: next(self.line.in_order(tenant)).terms.budget for tenant in self.line.tenants}
+        budgets = {tenant: self.line.first(tenant).terms.budget for tenant in self.line.tenants}
         return [tenant for tenant, budget in budgets.items() if not (budget and budget.seconds_left(now))]
 
     def _count_open(self, tenants: Sequence[str], now: float) -> int:
@@ -140,7 +140,7 @@ class Places:
 
     def _share_with_next(self, tenant: str) -> float:
         """Return what a tenant would have, by its weight, with one row more."""
-        return (self._taken[tenant] + 1) / next(self.line.in_order(tenant)).terms.weight
+        return (self._taken[tenant] + 1) / self.line.first(tenant).terms.weight
 
     def _level(self, tenants: Sequence[str], gained: Counter[str]) -> dict[Row, None]:
         """Return rows of tenants with many places that make way for rows of tenants with few; count what those gain."""
@@ -150,7 +150,7 @@ class Places:
         for mine in rows.values():
             mine.sort(key=lambda row: row.terms.is_batch)  # the last one goes first: batch, and longest in its place
         wanting = {tenant: self.line.of(tenant)[0] for tenant in tenants}
-        weights = {tenant: next(self.line.in_order(tenant)).terms.weight for tenant in wanting}
+        weights = {tenant: self.line.first(tenant).terms.weight for tenant in wanting}
         shares = {tenant: mine[0].terms.weight for tenant, mine in rows.items()}
         leaving: dict[Row, None] = {}
         free = self._open - len(self._running)

@@ -177,18 +177,25 @@ class Scheduler:
         before_s = min(waiting_steps * step_s, rows * self._turn_s) * self._places.tenants / self._max_rows
         return (before_s + own_s) / 2
 
-    def steps(self, rows: Sequence[Row], wanted: int) -> int:
-        """Return K for a slice of these rows, whose last wanted token is so many steps away.
+    def steps(self, rows: Sequence[Row], left: Sequence[int], feeding: Iterable[Row]) -> int:
+        """Return K for a slice.
 
         Newcomers wait for the slice in progress, so it is as short as it can be without its own cost, what it
         takes beside its run, coming to more than 3 % of it; never longer than the time budget, or 0.1 ms a row
         where that is more, and not past the last token anybody wants. It ends earlier for a stream that runs alone
         and is to get its first token, or whose caller is in a hurry; and with the first tokens of others, if that makes
-        it no less than half as long.
+        it no less than half as long. Where rows end before, it ends with that one of them after which it would give
+        fewer wanted steps a second: those that have ended compute for nothing until the others are through.
+
+        Args:
+            rows: of the slice.
+            left: steps until the last output that each of them wants.
+            feeding: those of the rows that have inputs to be fed, perhaps with others.
         """
         size = len(rows).bit_length()
         step_s = self._step_s.get(size, _UNKNOWN_STEP_S)
-        worthwhile = math.ceil(self._overhead_s.get(size, 0.0) / _OVERHEAD_SHARE / step_s)
+        overhead = self._overhead_s.get(size, 0.0) / step_s
+        worthwhile = math.ceil(overhead / _OVERHEAD_SHARE)
         if len(rows) == 1:
             (row,) = rows
             if row.first_token_at is None:
@@ -196,9 +203,9 @@ class Scheduler:
             elif row.is_hurried:
                 worthwhile = int(_HURRY_S / step_s)
         slice_s = max(self._slice_s, len(rows) / _ROWS_PER_S)
-        steps = max(1, min(round(slice_s / step_s), worthwhile, self._max_steps, wanted))
-        firsts = [fed for row in rows if steps <= 2 * (fed := len(row.forced)) <= 2 * steps]
-        return max(firsts, default=steps)
+        steps = max(1, min(round(slice_s / step_s), worthwhile, self._max_steps, max(left)))
+        firsts = [fed for row in feeding if steps <= 2 * (fed := len(row.forced)) <= 2 * steps]
+        return _most_useful(left, max(firsts, default=steps), overhead)
 
     def pause_s(self, samples: Samples) -> float:
         """Return how long text gathers.
@@ -254,6 +261,24 @@ class Scheduler:
                 self._starved[stream] = None
             else:
                 self._places.come_back(stream, now)
+
+
+def _most_useful(left: Sequence[int], most: int, overhead: float) -> int:
+    """Return the steps, ``most`` or until a row ends before, that give most wanted steps for their time.
+
+    Args:
+        left: wanted steps of each row.
+        most: steps at most.
+        overhead: what a slice takes beside its steps, in steps.
+    """
+    best, best_rate, gone = most, 0.0, 0
+    ends = sorted(steps for steps in left if 0 < steps < most)
+    for ended, steps in enumerate([*ends, most]):
+        rate = (gone + steps * (len(left) - ended)) / (steps + overhead)
+        if rate >= best_rate:
+            best, best_rate = steps, rate
+        gone += steps
+    return best
 
 
 def _seconds_left(row: Row, now: float) -> float:

@@ -46,7 +46,7 @@ class SequenceLane(Lane):
         rows = list(self._rows)
         if not (rows or self._ending):
             return None
-        steps = self.scheduler.steps(rows, max(row.steps_left for row in rows)) if rows else 0
+        steps = self.scheduler.steps(rows, [row.steps_left for row in rows], rows) if rows else 0
         marks.append(time.perf_counter())
         self._note_waits(joining, now + marks[1] - marks[0])
         self._advance_sessions(rows)

@@ -31,14 +31,19 @@ class Table:
         vocabulary_size: V.
         max_rows: rows at most.
         max_steps: steps of a slice at most.
+
+    Attributes:
+        attended: the rows that are looked at at every slice: they are watched, or have inputs to be fed.
     """
 
     def __init__(self, size: int, vocabulary_size: int, max_rows: int, max_steps: int) -> None:
+        self.attended: dict[TextRow, None] = {}
         self._rows: list[TextRow | None] = []
         self._holes: list[int] = []
         self._demanding = 0  # rows that are not plain
         self._recent: deque[Samples] = deque(maxlen=_MEMORY)
         self._slices = 0
+        self._asked = np.empty(0, np.intp)  # places of the rows that ``step`` gave last
         self._seen = np.empty(max_rows, np.int64)  # slices whose samples a row has taken
         self._due = np.empty(max_rows, np.float64)
         self._left = np.empty(max_rows, np.int64)
@@ -80,6 +85,7 @@ class Table:
         self._rows[row.place] = None
         self._holes.append(row.place)
         self._demanding -= not row.is_plain
+        self.attended.pop(row, None)
         row.place = NOWHERE
 
     def state_of(self, row: TextRow) -> Floats:
@@ -94,7 +100,7 @@ class Table:
             column[:] = NOT_FORCED
         forced = self._forced[: steps * size].reshape(steps, size)
         self._touched.clear()
-        for row in rows:
+        for row in self.attended:
             if len(row.forced):
                 column, head = forced[:, row.place], row.forced[:steps]
                 column[: len(head)] = head
@@ -110,16 +116,16 @@ class Table:
         return batch, self._state
 
     @property
-    def steps_left(self) -> int:
-        """Steps until the last token that anybody wants."""
-        return int(self._left[: len(self._rows)].max())
+    def steps_left(self) -> list[int]:
+        """Steps until the last token that each row wants."""
+        return self._left[: len(self._rows)].tolist()  # type: ignore[no-any-return]
 
     def steps_of(self, rows: Sequence[TextRow], steps: int) -> Iterable[int]:
         """Return how many of the next steps count for each row: none after the last token that it wants."""
         return np.minimum(self._left[: len(rows)], steps).tolist()  # type: ignore[no-any-return]
 
-    def step(self, outcome: Outcome, samples: Samples) -> list[TextRow]:
-        """Take in what a run gave; return the rows that must take their samples now."""
+    def step(self, outcome: Outcome, samples: Samples, record: Slice) -> list[TextRow]:
+        """Take in what a run gave; return the rows that must take their samples now, and have done so."""
         size, steps = samples.rows, samples.steps
         self._state = outcome.state
         self._token[:size] = outcome.tokens[-1]
@@ -129,16 +135,34 @@ class Table:
         self._slices += 1
         forgotten = self._slices - _MEMORY
         is_due = (self._due[:size] <= samples.ended_at) | (self._left[:size] <= 0) | (self._seen[:size] <= forgotten)
-        return [row for i in np.flatnonzero(is_due).tolist() if (row := self._rows[i])]
+        (self._asked,) = is_due.nonzero()
+        missed = self._slices - self._seen[self._asked]
+        self._seen[self._asked] = self._slices
+        asked = []
+        for place, slices in zip(self._asked.tolist(), missed.tolist(), strict=True):
+            if row := self._rows[place]:
+                self._hand(row, slices, record)
+                asked.append(row)
+        return asked
 
     def catch_up(self, row: TextRow, record: Slice) -> None:
-        """Let a row take the samples that it has not taken; one that is watched has missed but one slice's."""
-        place = row.place
-        missed = self._slices - int(self._seen[place])
-        if not missed:
-            return
-        self._seen[place] = self._slices
-        last = self._recent[-1]
+        """Let a row take the samples that it has not taken."""
+        if missed := self._slices - int(self._seen[row.place]):
+            self._seen[row.place] = self._slices
+            self._hand(row, missed, record)
+
+    def plan(self, due: float) -> None:
+        """Say when the rows that have just taken their samples are to take them next, if nothing else makes them."""
+        self._due[self._asked] = due
+        for row in list(self.attended):
+            if row.is_watched or len(row.forced):
+                self._due[row.place] = ALWAYS
+            else:
+                del self.attended[row]
+
+    def _hand(self, row: TextRow, missed: int, record: Slice) -> None:
+        """Let a row take the samples of so many slices; one that is watched has missed but one."""
+        place, last = row.place, self._recent[-1]
         if row.is_watched or len(row.forced):
             row.take(last, place, record)
         elif missed == 1:
@@ -147,13 +171,10 @@ class Table:
             recent = [self._recent[i] for i in range(-missed, 0)]
             row.take_text("".join([each.text[place :: each.rows] for each in recent]), last, record)
 
-    def plan(self, row: TextRow, due: float) -> None:
-        """Say when a row is to take its samples next, if nothing else makes it."""
-        self._due[row.place] = ALWAYS if row.is_watched or len(row.forced) else due
-
     def _put(self, place: int, row: TextRow) -> None:
         self._rows[place] = row
         row.place, row.state = place, None
+        self.attended[row] = None
         self._demanding += not row.is_plain
         self._token[place] = row.token
         self._position[place] = row.consumed + 1

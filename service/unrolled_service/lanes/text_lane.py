@@ -39,10 +39,10 @@ class TextLane(Lane):
         rows = self._table.arrange(cast(list[TextRow], joining), record)
         if not rows:
             return self._close_record(0, 0, marks * (1 + len(STAGES))) if record.deliveries else None
-        steps = self.scheduler.steps(rows, self._table.steps_left)
+        steps = self.scheduler.steps(rows, self._table.steps_left, self._table.attended)
         marks.append(time.perf_counter())
         self._note_waits(joining, now + marks[1] - marks[0])
-        self._advance_sessions(rows)
+        self._advance_sessions(self._table.attended)
         batch, state = self._table.batch(rows, steps)
         before_run()
         marks.append(time.perf_counter())
@@ -62,7 +62,7 @@ class TextLane(Lane):
             count_inputs(rows, batch, outcome)
         if self.scheduler.is_limited:
             self.scheduler.spend(rows, self._table.steps_of(rows, steps), samples.ended_at)
-        told = self._deliver(self._table.step(outcome, samples), samples, record)
+        told = self._deliver(self._table.step(outcome, samples, record), samples, record)
         marks.append(time.perf_counter())
         for row in self.scheduler.settle(told):
             self._take_out(row)
@@ -77,14 +77,10 @@ class TextLane(Lane):
             self._take_out(row)
 
     def _deliver(self, rows: Sequence[TextRow], samples: Samples, record: Slice) -> list[TextRow]:
-        """Let rows take their samples and tell what came of them; return those that told."""
-        told, now = [], samples.ended_at
-        pause_s = self.scheduler.pause_s(samples)
-        for row in rows:
-            self._table.catch_up(row, record)
-            if self._tell(row, now, record):
-                told.append(row)
-            self._table.plan(row, row.told_at + pause_s)
+        """Let rows tell what came of their samples; return those that told."""
+        now = samples.ended_at
+        told = [row for row in rows if self._tell(row, now, record)]
+        self._table.plan(now + self.scheduler.pause_s(samples))
         return told
 
     def _tell(self, row: TextRow, now: float, record: Slice) -> bool:

@@ -1,5 +1,6 @@
 """Text to tokens and back, for vocabularies of single characters."""
 
+import codecs
 from collections.abc import Sequence
 
 import numpy as np
@@ -45,4 +46,4 @@ class Vocabulary:
 
     def decode(self, tokens: NDArray[np.int64]) -> str:
         """Return the text of tokens of any shape in C order; each must be in ``[0, V)``."""
-        return self._codepoints[tokens].tobytes().decode("utf-32-le")
+        return codecs.utf_32_le_decode(self._codepoints.take(tokens).data)[0]

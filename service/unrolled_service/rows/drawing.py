@@ -86,7 +86,7 @@ class Drawing(SequenceRow):
         """Return the vectors since the last news, and the finish once they are complete."""
         if not self._answers:
             return None
-        answers, self._answers, self.told_at = self._answers, [], now
+        answers, self._answers = self._answers, []
         self._shown += len(answers)
         self.sent = self._prompt_end + self._shown
         fed = self._source_inputs + self._fed

@@ -119,7 +119,7 @@ class ReadingRow(SequenceRow):
         answers: list[Answer] = []
         if self._is_stepwise or self.is_finished:
             answers, self._answers = self._answers, []
-        self.sent, self.told_at, self._is_told = self.start + self._read, now, self.is_finished
+        self.sent, self._is_told = self.start + self._read, self.is_finished
         finish = self.finish(self._reason, now, fed=self._read, given=0) if self.is_finished else None
         return Delivery(self.sink, "", self.sent, answers, finish)
 

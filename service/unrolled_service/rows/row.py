@@ -58,8 +58,15 @@ class Row(ABC):
         terms: on whose account it runs.
         waits_since: the moment that counts where rows wait for places: its arrival, or the end of its last turn.
         turn_ends: until when it may keep its place while others wait.
-        arrived, chosen_at, first_token_at, last_tokens_at, told_at: moments of engine time.
+        arrived, chosen_at, first_token_at, last_tokens_at: moments of engine time.
     """
+
+    __slots__ = (
+        *("lane", "session", "sink", "source", "state", "terms", "trail"),
+        *("consumed", "forced", "mark", "place", "sent", "start"),
+        *("is_closed", "is_finished", "is_hurried"),
+        *("arrived", "chosen_at", "first_token_at", "last_tokens_at", "turn_ends", "waits_since"),
+    )
 
     def __init__(
         self,
@@ -92,7 +99,6 @@ class Row(ABC):
         self.chosen_at: float | None = None
         self.first_token_at: float | None = None
         self.last_tokens_at: float | None = None
-        self.told_at = arrived
         sink.delivered = self.sent
 
     @property

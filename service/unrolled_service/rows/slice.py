@@ -4,7 +4,7 @@ Written on the engine's thread; a ``Slice`` is read on the event loop afterwards
 """
 
 import math
-from collections import Counter
+from collections import defaultdict
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -103,6 +103,6 @@ class Slice:
     generated_tokens: int = 0
     queue_waits_s: list[float] = field(default_factory=list)
     first_tokens_s: list[float] = field(default_factory=list)
-    gaps: Counter[float] = field(default_factory=Counter)
+    gaps: defaultdict[float, int] = field(default_factory=lambda: defaultdict(int))
     deliveries: list[Delivery] = field(default_factory=list)
     stages_s: dict[str, float] = field(default_factory=dict)

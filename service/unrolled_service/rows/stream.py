@@ -29,6 +29,11 @@ class Stream(TextRow):
         lane, session, seed, arrived: as in ``TextRow``.
     """
 
+    __slots__ = (
+        *("_descriptions", "_end_text", "_fed", "_is_described", "_left", "_source_inputs", "_stop", "_stops"),
+        *("_untold", "_vocabulary_size", "prompt_end", "shown"),
+    )
+
     def __init__(
         self,
         generation: Generation,
@@ -115,7 +120,7 @@ class Stream(TextRow):
         """Return what may be shown of the text, and the finish once it is complete."""
         if not (self._untold or self.is_finished):
             return None
-        text, self._untold, self.told_at = self._untold, "", now
+        text, self._untold = self._untold, ""
         self.shown += len(text)
         self.sent = self.prompt_end + self.shown
         described: list[Described] = []

@@ -33,6 +33,8 @@ class TextRow(Row):
             ``consumed``; None where nothing depends on it.
     """
 
+    __slots__ = ("counts", "described", "is_plain", "is_watched", "sampling", "seed", "token", "traced")
+
     forced: Tokens
 
     def __init__(

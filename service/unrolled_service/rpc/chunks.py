@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from unrolled.v1.generation_pb2 import Chunk, Origin
+from unrolled.v1.generation_pb2 import Origin
 from unrolled_service.bridge.outbox import Parcel, split
 from unrolled_service.errors import InvalidField, ModelMismatch
 from unrolled_service.models.bundle import Bundle
@@ -19,23 +19,24 @@ class Chunks:
     Args:
         bundle: what generates.
         max_chunk_tokens: tokens of a piece at most; 0 for no limit.
-        wrap: makes the response of a chunk.
+        make: makes an empty response that can have a chunk.
     """
 
-    def __init__(self, bundle: Bundle, max_chunk_tokens: int, wrap: Callable[..., Any]) -> None:
+    def __init__(self, bundle: Bundle, max_chunk_tokens: int, make: Callable[[], Any]) -> None:
         self._bundle = bundle
         self._max_chunk_tokens = max_chunk_tokens
-        self._wrap = wrap
+        self._make = make
         self._origin: Origin | None = Origin(model_sha256=bundle.host.model_sha256, numerics=bundle.host.numerics)
 
     def __call__(self, parcel: Parcel) -> Iterator[tuple[Parcel, Any]]:
         """Yield a parcel's pieces."""
         for piece in split(parcel, self._max_chunk_tokens):
-            chunk: Chunk = write_chunk(piece, self._bundle)
+            response = self._make()
+            write_chunk(response.chunk, piece, self._bundle)
             if self._origin is not None:
-                chunk.origin.CopyFrom(self._origin)
+                response.chunk.origin.CopyFrom(self._origin)
                 self._origin = None
-            yield piece, self._wrap(chunk=chunk)
+            yield piece, response
 
 
 def check_origin(origin: Origin, host: Host) -> None:

@@ -198,16 +198,15 @@ def read_page(page_size: int, page_token: str) -> tuple[int, int]:
     return int(page_token or 0), page_size or _DEFAULT_PAGE_SIZE
 
 
-def write_chunk(parcel: Parcel, bundle: Bundle) -> wire.Chunk:
-    """Return the message of a piece of text, or of some vectors."""
-    chunk = wire.Chunk(text=parcel.text, position=parcel.position)
+def write_chunk(chunk: wire.Chunk, parcel: Parcel, bundle: Bundle) -> None:
+    """Fill the message of a piece of text, or of some vectors."""
+    chunk.text, chunk.position = parcel.text, parcel.position
     if parcel.items:
         if parcel.text:
             chunk.logprobs.extend(_write_logprobs(parcel.text, parcel.items, bundle.vocabulary))
         else:
             chunk.vectors.extend(Vector(values=item.values) for item in parcel.items if isinstance(item, Answer))
         chunk.activations.extend(_write_activations(parcel.items))
-    return chunk
 
 
 def write_score(score: Score, text: str, bundle: Bundle) -> wire.ScoreResponse:

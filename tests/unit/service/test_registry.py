@@ -363,9 +363,8 @@ def test_a_defect_in_a_slice_leaves_sessions_as_they_were_told(
             reader.read()  # as its own thread may at any time
         raise RuntimeError("defect")
 
-    monkeypatch.setattr(talks[0][0], "take", take)
-
-    with pytest.raises(Exception, match="alphabet"):
+    with monkeypatch.context() as patch, pytest.raises(Exception, match="alphabet"):
+        patch.setattr(type(talks[0][0]), "take", take)
         run_slice(engine)
     engine.fail(RuntimeError("defect"))
     for stream, _ in talks:

@@ -46,7 +46,7 @@ def choose(scheduler: Scheduler, now: float = 0.0) -> list[Row]:
 
 
 def steps(scheduler: Scheduler, *rows: Stream) -> int:
-    return scheduler.steps(rows, max(row.steps_left for row in rows))
+    return scheduler.steps(rows, [row.steps_left for row in rows], rows)
 
 
 def learn(scheduler: Scheduler, rows: int, step_s: float, overhead_s: float) -> Scheduler:
@@ -93,6 +93,20 @@ def test_k_goes_no_further_than_the_last_token_anybody_wants() -> None:
     scheduler = learn(make_scheduler(), 2, 0.0001, overhead_s=1.0)
 
     assert steps(scheduler, begun(make_stream(max_tokens=4)), begun(make_stream(max_tokens=6))) == 5
+
+
+def test_a_slice_ends_where_rows_end_if_that_saves_more_than_a_slice_costs() -> None:
+    scheduler = learn(make_scheduler(), 4, 0.0005, overhead_s=0.0015)  # as much as three steps
+
+    def steps_until(*ends: int) -> int:
+        return steps(scheduler, *(begun(make_stream(max_tokens=1 + end)) for end in ends))
+
+    assert steps_until(99, 99, 99, 99) == 20
+    assert steps_until(10, 10, 10, 99) == 10
+    assert steps_until(10, 99, 99, 99) == 10
+    assert steps_until(4, 99, 99, 99) == 20
+    assert steps_until(1, 1, 99, 99) == 20
+    assert steps_until(1, 1, 1, 1) == 1
 
 
 def test_a_stream_alone_gets_its_first_token_at_once() -> None:

@@ -78,13 +78,12 @@ def run_slice(table: Table, model: Model, steps: int, now: float, chance: np.ran
     samples = Samples(tokens, None, text, ended_at=now, step_s=0.001)
     for row in rows:
         model.samples[row] += "".join(LETTERS[token] for token in tokens[:, row.place])
-    due = table.step(Outcome(tokens, state + np.array([0, steps, 0], np.float32)), samples)
+    due = table.step(Outcome(tokens, state + np.array([0, steps, 0], np.float32)), samples, Slice(""))
     assert {row for row in rows if row.is_watched or len(row.forced)} <= {*due}
     for each in due:
-        table.catch_up(each, Slice(""))
         assert isinstance(each, Probe)
         assert each.taken == model.samples[each]
-        table.plan(each, now + float(chance.integers(0, 5)))
+    table.plan(now + float(chance.integers(0, 5)))
 
 
 @settings(max_examples=200)
@@ -124,10 +123,10 @@ def test_a_row_that_is_never_due_is_asked_before_its_samples_are_forgotten() -> 
         tokens = chance.integers(0, V, (2, 1))
         model.samples[row] += "".join(LETTERS[token] for token in tokens[:, 0])
         text = model.samples[row][-2:]
-        for due in table.step(Outcome(tokens, state), Samples(tokens, None, text, ended_at=0.0, step_s=0.001)):
-            table.catch_up(due, Slice(""))
-            table.plan(due, 1e9)
+        samples = Samples(tokens, None, text, ended_at=0.0, step_s=0.001)
+        for _ in table.step(Outcome(tokens, state), samples, Slice("")):
             asked += 1
             assert row.taken == model.samples[row]
+        table.plan(1e9)
     assert batch.forced.shape == (2, 1)
     assert 200 / 32 <= asked <= 10
