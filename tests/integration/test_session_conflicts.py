@@ -14,7 +14,7 @@ from tests.support.alphabet import greedy_text
 from tests.support.refusals import Refusal, refusal
 from tests.support.server import wait_until
 from tests.support.serving import serving
-from tests.support.session_calls import HELLO, LIMITS, Caller, begun_session
+from tests.support.session_calls import HELLO, LIMITS, Caller
 from unrolled.v1 import session_pb2 as wire
 from unrolled.v1.session_pb2_grpc import SessionServiceStub
 from unrolled_service.models.bundle import Bundle
@@ -26,19 +26,6 @@ from unrolled_service.storage.custody import Custody
 def server(alphabet: Bundle) -> Iterator[Server]:
     with serving(alphabet, **LIMITS) as running:
         yield running
-
-
-@pytest.fixture
-def caller(server: Server) -> Iterator[Caller]:
-    with grpc.insecure_channel(server.address) as channel:
-        yield Caller(channel)
-
-
-@pytest.fixture
-def session_id(caller: Caller) -> Iterator[str]:
-    """A session that was fed hello and gave 30 letters: at position 35."""
-    with begun_session(caller) as session_id:
-        yield session_id
 
 
 EXPECTING: dict[str, Callable[[Caller, str, int], object]] = {

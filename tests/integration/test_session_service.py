@@ -12,7 +12,7 @@ from tests.integration.test_server import metric
 from tests.support.alphabet import greedy_text
 from tests.support.refusals import refusal
 from tests.support.serving import serving
-from tests.support.session_calls import ENDLESS, HELLO, LIMITS, Caller, begun_session
+from tests.support.session_calls import ENDLESS, HELLO, LIMITS, Caller
 from unrolled.v1 import session_pb2 as wire
 from unrolled_client import AsyncClient, Client
 from unrolled_client.errors import Preempted
@@ -24,19 +24,6 @@ from unrolled_service.server import Server
 def server(alphabet: Bundle, dice: Bundle) -> Iterator[Server]:
     with serving(alphabet, dice, **LIMITS) as running:
         yield running
-
-
-@pytest.fixture
-def caller(server: Server) -> Iterator[Caller]:
-    with grpc.insecure_channel(server.address) as channel:
-        yield Caller(channel)
-
-
-@pytest.fixture
-def session_id(caller: Caller) -> Iterator[str]:
-    """A session that was fed hello and gave 30 letters: at position 35."""
-    with begun_session(caller) as session_id:
-        yield session_id
 
 
 def write_keys(folder: Path, name: str = "snapshot.keys", digit: str = "7") -> Path:
