@@ -16,6 +16,10 @@ from itertools import count
 from unrolled_service.lanes.line import Line
 from unrolled_service.rows.row import Row
 
+_FEW = 4
+_LEAST_SHARE = 1 / 8
+_SLACK = 1.25
+
 
 class Places:
     """The rows that run, in the order in which they came, and the line of those that wait.
@@ -75,15 +79,26 @@ class Places:
             del self._taken[tenant]
         return True
 
-    def fill(self, now: float) -> list[Row]:
-        """Give free places to rows that wait; return those. Comes after ``make_way``."""
+    def fill(self, now: float, slice_steps: float = math.inf) -> list[Row]:
+        """Give free places to rows that wait; return those. Comes after ``make_way``.
+
+        Args:
+            now: engine time.
+            slice_steps: about as many as a slice has. Where everybody may have a place, no more rows begin together than
+                would end in a slice if all were spread evenly, and some more: those that begin together end together.
+        """
         if not self.line:
             return []
+        rows = len(self._running) + len(self.line)
+        begins_evenly = rows <= self._number
         line, joining, order = self.line, list[Row](), count()
         turns = [(self._share_with_next(tenant), next(order), tenant) for tenant in self._contenders(now)]
         heapify(turns)
         while turns and len(self._running) < self._open:
             _, _, tenant = heappop(turns)
+            slices = line.first(tenant).steps_left / slice_steps
+            if begins_evenly and len(joining) >= _count_together(rows, slices):
+                continue
             row = line.take(tenant)
             if row.turn_ends <= now:
                 row.turn_ends = now + self._turn_s
@@ -202,3 +217,8 @@ class Places:
         if row.turn_ends > now:
             return row.waits_since
         return now + self._ageing_s if row.terms.is_batch else now
+
+
+def _count_together(rows: int, slices: float) -> float:
+    """Return how many of so many rows may begin together, if they take so many slices each."""
+    return max(_FEW, rows * max(_LEAST_SHARE, _SLACK / max(slices, 1.0)))

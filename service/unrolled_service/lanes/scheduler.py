@@ -137,7 +137,8 @@ class Scheduler:
 
     def choose(self, now: float) -> list[Row]:
         """Return the streams that get a row for the next slice and had none before. Comes after ``make_way``."""
-        return self._places.fill(now)
+        step_s = self._step_s.get((self.running + self.waiting).bit_length(), _UNKNOWN_STEP_S)
+        return self._places.fill(now, min(self._slice_s / step_s, self._max_steps))
 
     def spend(self, rows: Iterable[Row], steps: Iterable[int], now: float) -> None:
         """Let tenants' budgets pay for what a slice did, steps of each row."""

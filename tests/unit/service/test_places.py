@@ -66,6 +66,50 @@ def test_a_turn_ends_for_the_sake_of_those_who_wait() -> None:
     assert turn(places, 2 * TURN_S) == ([third], [second])
 
 
+def test_those_that_would_end_together_begin_one_eighth_after_another() -> None:
+    places = make_places(256)
+    rows = queue(places, 64)
+
+    assert [places.fill(0.0, 20) for _ in range(8)] == [rows[i : i + 8] for i in range(0, 64, 8)]
+
+
+def test_as_many_begin_together_as_end_in_a_slice_and_a_quarter_more() -> None:
+    places = make_places(256)
+    rows = [make_row(steps=40) for _ in range(64)]
+    for row in rows:
+        places.wait(row, 0.0)
+
+    assert places.fill(0.0, 10) == rows[:20]
+
+
+def test_rows_of_one_slice_begin_all_together_also_behind_long_ones_of_another_tenant() -> None:
+    places = make_places(256)
+    queue(places, 32, "long")
+    short = [make_row("short", steps=20) for _ in range(32)]
+    for row in short:
+        places.wait(row, 0.0)
+
+    began = places.fill(0.0, 20)
+
+    assert {*short} < {*began}
+    assert len(began) < 64
+
+
+def test_four_may_always_begin_together() -> None:
+    places = make_places(256)
+    rows = queue(places, 6)
+
+    assert places.fill(0.0, 20) == rows[:4]
+    assert places.fill(0.0, 20) == rows[4:]
+
+
+def test_no_place_stays_empty_where_rows_are_more_than_places() -> None:
+    places = make_places(32)
+    rows = queue(places, 33)
+
+    assert places.fill(0.0, 20) == rows[:32]
+
+
 def test_300_endless_rows_have_256_places_in_turns() -> None:
     places = make_places(256)
     rows = queue(places, 300)
