@@ -38,6 +38,7 @@ class Places:
         self.line = Line()
         self.worth = number
         self._number = self._open = number
+        self._made_way = 0  # rows that did so for the slice that is to come
         self._shared_until = -math.inf
         self._turn_s = turn_s
         self._ageing_s = ageing_s
@@ -84,20 +85,22 @@ class Places:
 
         Args:
             now: engine time.
-            slice_steps: about as many as a slice has. Where everybody may have a place, no more rows begin together than
-                would end in a slice if all were spread evenly, and some more: those that begin together end together.
+            slice_steps: about as many as a slice has. Those that begin together end together, so no more do than would
+                end in a slice if all were spread evenly, and some more; but an eighth may where all have places. Who
+                takes the place of a row that made way is not held back.
         """
         if not self.line:
             return []
-        rows = len(self._running) + len(self.line)
-        begins_evenly = rows <= self._number
+        wanted = len(self._running) + len(self.line)
+        rows = min(wanted, self._open)
+        least = self._made_way + (_FEW if wanted > rows else max(_FEW, rows * _LEAST_SHARE))
         line, joining, order = self.line, list[Row](), count()
         turns = [(self._share_with_next(tenant), next(order), tenant) for tenant in self._contenders(now)]
         heapify(turns)
         while turns and len(self._running) < self._open:
             _, _, tenant = heappop(turns)
-            slices = line.first(tenant).steps_left / slice_steps
-            if begins_evenly and len(joining) >= _count_together(rows, slices):
+            slices = max(1.0, line.first(tenant).steps_left / slice_steps)
+            if len(joining) >= max(least, _SLACK * rows / slices):
                 continue
             row = line.take(tenant)
             if row.turn_ends <= now:
@@ -111,6 +114,7 @@ class Places:
 
     def make_way(self, now: float) -> list[Row]:
         """Take places from rows for the sake of some that wait; return the former, which wait from now on."""
+        self._made_way = 0
         if not self.line:
             self._open = self._number
             return []
@@ -122,6 +126,7 @@ class Places:
         leaving = self._level(tenants, gained) if len(self._taken.keys() | tenants) > 1 else {}
         for tenant in tenants:
             self._take_turns(tenant, gained[tenant], leaving, now)
+        self._made_way = len(leaving)
         for row in leaving:
             self.leave(row)
         for row in reversed([row for row in leaving if row.turn_ends > now]):
@@ -217,8 +222,3 @@ class Places:
         if row.turn_ends > now:
             return row.waits_since
         return now + self._ageing_s if row.terms.is_batch else now
-
-
-def _count_together(rows: int, slices: float) -> float:
-    """Return how many of so many rows may begin together, if they take so many slices each."""
-    return max(_FEW, rows * max(_LEAST_SHARE, _SLACK / max(slices, 1.0)))

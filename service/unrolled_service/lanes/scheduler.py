@@ -137,8 +137,9 @@ class Scheduler:
 
     def choose(self, now: float) -> list[Row]:
         """Return the streams that get a row for the next slice and had none before. Comes after ``make_way``."""
-        step_s = self._step_s.get((self.running + self.waiting).bit_length(), _UNKNOWN_STEP_S)
-        return self._places.fill(now, min(self._slice_s / step_s, self._max_steps))
+        rows = min(self._max_rows, self.running + self.waiting)
+        step_s = self._step_s.get(rows.bit_length(), _UNKNOWN_STEP_S)
+        return self._places.fill(now, min(self._longest_s(rows) / step_s, self._max_steps))
 
     def spend(self, rows: Iterable[Row], steps: Iterable[int], now: float) -> None:
         """Let tenants' budgets pay for what a slice did, steps of each row."""
@@ -203,8 +204,7 @@ class Scheduler:
                 worthwhile = len(row.forced)
             elif row.is_hurried:
                 worthwhile = int(_HURRY_S / step_s)
-        slice_s = max(self._slice_s, len(rows) / _ROWS_PER_S)
-        steps = max(1, min(round(slice_s / step_s), worthwhile, self._max_steps, max(left)))
+        steps = max(1, min(round(self._longest_s(len(rows)) / step_s), worthwhile, self._max_steps, max(left)))
         firsts = [fed for row in feeding if steps <= 2 * (fed := len(row.forced)) <= 2 * steps]
         return _most_useful(left, max(firsts, default=steps), overhead)
 
@@ -252,6 +252,10 @@ class Scheduler:
             else:
                 self._starved[stream] = None
         return leaving
+
+    def _longest_s(self, rows: int) -> float:
+        """Return how long a slice of so many rows may take."""
+        return max(self._slice_s, rows / _ROWS_PER_S)
 
     def _rouse(self, now: float) -> None:
         """Let streams go on that rested, whose readers have caught up and whose budgets allow it."""

@@ -103,11 +103,21 @@ def test_four_may_always_begin_together() -> None:
     assert places.fill(0.0, 20) == rows[4:]
 
 
-def test_no_place_stays_empty_where_rows_are_more_than_places() -> None:
-    places = make_places(32)
-    rows = queue(places, 33)
+def test_where_rows_are_more_than_places_no_more_begin_together_than_end_and_a_quarter() -> None:
+    places = make_places(160)
+    rows = queue(places, 400)
 
-    assert places.fill(0.0, 20) == rows[:32]
+    assert [places.fill(0.0, 50) for _ in range(17)] == [*(rows[i : i + 10] for i in range(0, 160, 10)), []]
+
+
+def test_who_takes_a_place_that_was_made_is_not_held_back() -> None:
+    places = make_places(64)
+    first = queue(places, 64)
+    places.fill(0.0)
+    second = queue(places, 64)
+
+    assert places.make_way(TURN_S) == first
+    assert places.fill(TURN_S, 20) == second
 
 
 def test_300_endless_rows_have_256_places_in_turns() -> None:
