@@ -318,3 +318,12 @@ def test_a_row_whose_reader_catches_up_at_that_moment_goes_on() -> None:
 
         assert scheduler.settle([row]) == [row]
         assert choose(scheduler) == [row]
+
+
+def test_streams_begin_by_what_a_slice_has_of_them() -> None:
+    scheduler = learn(make_scheduler(max_rows=128), 64, step_s=0.001, overhead_s=0.0)  # ten steps fit into a slice
+    streams = [make_stream(max_tokens=40) for _ in range(64)]
+    for stream in streams:
+        scheduler.add(stream)
+
+    assert choose(scheduler) == streams[:20]  # a quarter of them would end in a slice; never all of them begin in one
