@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 
 from unrolled_service.graphs.state import Floats
+from unrolled_service.lanes.pace import Pace
 from unrolled_service.lanes.scheduler import Scheduler
 from unrolled_service.models.bundle import Bundle
 from unrolled_service.rows.row import Mark, Row
@@ -31,6 +32,7 @@ class Lane(ABC):
     Args:
         bundle: what is served.
         initial: f32[S], the state at position 0.
+        pace: what is known of how long its slices take.
         settings: limits of rows, steps, streams and sessions.
 
     Attributes:
@@ -43,7 +45,7 @@ class Lane(ABC):
         places: rows that were admitted and not released.
     """
 
-    def __init__(self, bundle: Bundle, initial: Floats, settings: Settings) -> None:
+    def __init__(self, bundle: Bundle, initial: Floats, pace: Pace, settings: Settings) -> None:
         self.bundle = bundle
         host = bundle.host
         self.key = host.key
@@ -51,6 +53,7 @@ class Lane(ABC):
         self.form = Format(host.vocabulary_size, host.input_width, host.is_generative)
         self.residency = Residency(initial, max(settings.slots, MOST * settings.max_streams))
         self.scheduler = Scheduler(
+            pace,
             max_rows=settings.max_rows,
             max_steps=settings.max_steps,
             slice_s=settings.slice_ms / 1000,

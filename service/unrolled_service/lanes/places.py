@@ -28,15 +28,15 @@ class Places:
         number: of places.
         turn_s: how long a row keeps its place while others wait.
         ageing_s: how much later a row of batch priority counts as having come.
+        worth: how many rows give most of what any number of rows would.
 
     Attributes:
         line: the rows that wait.
-        worth: how many rows give nearly all that any number of rows would, by what is known.
     """
 
-    def __init__(self, number: int, turn_s: float, ageing_s: float) -> None:
+    def __init__(self, number: int, turn_s: float, ageing_s: float, *, worth: int) -> None:
         self.line = Line()
-        self.worth = number
+        self._worth = worth
         self._number = self._open = number
         self._made_way = 0  # rows that did so for the slice that is to come
         self._shared_until = -math.inf
@@ -155,7 +155,7 @@ class Places:
         if len(wanted) > 1:
             (_, most), (_, next_most) = wanted.most_common(2)
             self._shared_until = now + self._turn_s
-            return min(self._number, max(self.worth, total - most + next_most))
+            return min(self._number, max(self._worth, total - most + next_most))
         return self._open if now < self._shared_until else self._number
 
     def _share_with_next(self, tenant: str) -> float:

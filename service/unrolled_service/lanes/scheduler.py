@@ -9,17 +9,14 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 
+from unrolled_service.lanes.pace import Pace
 from unrolled_service.lanes.places import Places
 from unrolled_service.rows.row import Row
 from unrolled_service.rows.slice import Samples
 from unrolled_service.tenants.terms import Terms
 
-_UNKNOWN_STEP_S = 0.0005
-_SHORTEST_STEP_S = 1e-7
-_LEARNING_RATE = 0.2
 _OVERHEAD_SHARE = 0.03
 _HURRY_S = 0.0025
-_WORTH_SHARE = 0.9
 _MESSAGES_PER_S = 3500
 _ROWS_PER_S = 10_000
 
@@ -28,6 +25,7 @@ class Scheduler:
     """The streams of one bundle.
 
     Args:
+        pace: what is known of how long slices take.
         max_rows: rows a slice has at most.
         max_steps: steps a slice has at most.
         slice_s: how long a slice should take at most.
@@ -39,6 +37,7 @@ class Scheduler:
 
     def __init__(
         self,
+        pace: Pace,
         *,
         max_rows: int,
         max_steps: int,
@@ -48,20 +47,18 @@ class Scheduler:
         turn_s: float,
         ageing_s: float,
     ) -> None:
+        self._pace = pace
         self._max_rows = max_rows
         self._max_steps = max_steps
         self._slice_s = slice_s
         self._pause_s = pause_s
         self._credit = credit
         self._turn_s = turn_s
-        self._places = Places(max_rows, turn_s, ageing_s)
+        self._places = Places(max_rows, turn_s, ageing_s, worth=pace.worth)
         self._resting: dict[Row, None] = {}
         self._starved: dict[Row, None] = {}
         self._limited = 0  # streams whose tenants have budgets
         self._now = -math.inf
-        self._step_s: dict[int, float] = {}
-        self._overhead_s: dict[int, float] = {}
-        self._rows_per_s: dict[int, float] = {}
 
     def __len__(self) -> int:
         return self.running + self.waiting + self.resting
@@ -138,8 +135,7 @@ class Scheduler:
     def choose(self, now: float) -> list[Row]:
         """Return the streams that get a row for the next slice and had none before. Comes after ``make_way``."""
         rows = min(self._max_rows, self.running + self.waiting)
-        step_s = self._step_s.get(rows.bit_length(), _UNKNOWN_STEP_S)
-        return self._places.fill(now, min(self._longest_s(rows) / step_s, self._max_steps))
+        return self._places.fill(now, min(self._longest_s(rows) / self._pace.step_s(rows), self._max_steps))
 
     def spend(self, rows: Iterable[Row], steps: Iterable[int], now: float) -> None:
         """Let tenants' budgets pay for what a slice did, steps of each row."""
@@ -171,7 +167,7 @@ class Scheduler:
         Those of its tenant that wait before it have a turn each, or what is left of them if that is less, side by side
         on the tenant's share of the rows. Half of that counts: streams end before their time. Any thread may call it.
         """
-        step_s = self._step_s.get(self.running.bit_length(), 0.0)
+        step_s = self._pace.step_s(self.running)
         own_s = steps * step_s
         if self.has_room:
             return own_s / 2
@@ -194,9 +190,8 @@ class Scheduler:
             left: steps until the last output that each of them wants.
             feeding: those of the rows that have inputs to be fed, perhaps with others.
         """
-        size = len(rows).bit_length()
-        step_s = self._step_s.get(size, _UNKNOWN_STEP_S)
-        overhead = self._overhead_s.get(size, 0.0) / step_s
+        step_s = self._pace.step_s(len(rows))
+        overhead = self._pace.overhead_s(len(rows)) / step_s
         worthwhile = math.ceil(overhead / _OVERHEAD_SHARE)
         if len(rows) == 1:
             (row,) = rows
@@ -217,20 +212,8 @@ class Scheduler:
         return min(max(self._pause_s, samples.rows / _MESSAGES_PER_S), self._credit / 2 * samples.step_s)
 
     def learn(self, rows: int, steps: int, stages_s: Mapping[str, float]) -> None:
-        """Take in what the beats of a slice took. Estimates are kept per power of two of the rows."""
-        size, run_s = rows.bit_length(), stages_s["run"]
-        step_s, overhead_s = max(run_s / steps, _SHORTEST_STEP_S), sum(stages_s.values()) - run_s
-        seen = ((self._step_s, step_s), (self._overhead_s, overhead_s), (self._rows_per_s, rows / step_s))
-        for known, number in seen:
-            before = known.get(size, number)
-            known[size] = before + _LEARNING_RATE * (number - before)
-        if self._max_rows.bit_length() in self._step_s:  # before that, more rows may bring anything
-            self._places.worth = self._count_worthwhile()
-
-    def _count_worthwhile(self) -> int:
-        """Return the fewest rows that are known to give nearly as much as any number of rows."""
-        least = _WORTH_SHARE * max(self._rows_per_s.values())
-        return min(1 << size - 1 for size, rate in self._rows_per_s.items() if rate >= least)
+        """Take in what the beats of a slice took."""
+        self._pace.learn(rows, steps, stages_s)
 
     def settle(self, told: Iterable[Row]) -> list[Row]:
         """Take the rows away from streams that are finished, starved or too far ahead of their readers; return those.

@@ -6,6 +6,7 @@ those that are through.
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import cast
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from unrolled_service.graphs.sequence_program import SequenceBatch, SequenceOutcome, SequenceProgram
 from unrolled_service.graphs.state import Floats
 from unrolled_service.lanes.lane import Lane
+from unrolled_service.lanes.pace import try_out
 from unrolled_service.models.bundle import Bundle
 from unrolled_service.rows.row import Row
 from unrolled_service.rows.sequence_row import Part, SequenceRow
@@ -31,7 +33,8 @@ class SequenceLane(Lane):
     """
 
     def __init__(self, bundle: Bundle, program: SequenceProgram, settings: Settings) -> None:
-        super().__init__(bundle, program.initial, settings)
+        pace = try_out(partial(_rehearse, program), settings.max_rows)
+        super().__init__(bundle, program.initial, pace, settings)
         self._program = program
         self._rows: dict[SequenceRow, None] = {}
         self._ending: list[SequenceRow] = []
@@ -126,3 +129,16 @@ class SequenceLane(Lane):
 def _states_of(rows: Sequence[SequenceRow]) -> Floats:
     """Return the states of rows in one array, f32[B, S]."""
     return np.stack([row.state for row in rows if row.state is not None])
+
+
+def _rehearse(program: SequenceProgram, rows: int, steps: int) -> None:
+    """Advance so many rows by so many steps, for nobody."""
+    width, every = program.input_width, np.full(rows, steps, np.int64)
+    batch = SequenceBatch(
+        inputs=np.zeros((steps, rows, width), np.float32) if width else np.zeros((steps, rows), np.int64),
+        steps=every,
+        forced=every,
+        last=np.zeros((rows, program.output_width if program.feeds_back else 0), np.float32),
+        traced=np.empty(0, np.int64),
+    )
+    program.run(batch, np.tile(program.initial, (rows, 1)))

@@ -19,8 +19,8 @@ from unrolled_service.tenants.terms import Terms
 TURN_S, AGEING_S = 2.0, 10.0
 
 
-def make_places(number: int) -> Places:
-    return Places(number, TURN_S, AGEING_S)
+def make_places(number: int, worth: int | None = None) -> Places:
+    return Places(number, TURN_S, AGEING_S, worth=number if worth is None else worth)
 
 
 def make_row(tenant: str = "", *, steps: int = 1000, **terms: Any) -> Row:
@@ -184,8 +184,7 @@ def test_a_share_is_taken_from_batch_rows_first_and_comes_back_exactly_once() ->
 
 
 def test_where_tenants_compete_no_more_places_are_used_than_are_worth_it() -> None:
-    places = make_places(64)
-    places.worth = 16
+    places = make_places(64, worth=16)
     queue(places, 1000, "greedy")
     turn(places, 0.0)
     assert shares(places) == {"greedy": 64}
@@ -207,8 +206,7 @@ def test_where_tenants_compete_no_more_places_are_used_than_are_worth_it() -> No
 
 
 def test_where_everybody_has_a_place_all_are_used() -> None:
-    places = make_places(64)
-    places.worth = 2
+    places = make_places(64, worth=2)
     queue(places, 40, "greedy")
     queue(places, 24, "modest")
     turn(places, 0.0)

@@ -1,6 +1,7 @@
 import numpy as np
 
 from tests.support.loop import Reader
+from unrolled_service.lanes.pace import Pace
 from unrolled_service.lanes.scheduler import Scheduler
 from unrolled_service.rows.generation import Generation
 from unrolled_service.rows.reading import Reading, ReadingRow
@@ -13,7 +14,8 @@ from unrolled_service.rows.stream import Stream
 def make_scheduler(**options: float) -> Scheduler:
     values: dict[str, float] = {"max_rows": 2, "max_steps": 64, "slice_s": 0.010, "pause_s": 0.0, "credit": 10}
     values |= {"turn_s": 2.0, "ageing_s": 10.0}
-    return Scheduler(**(values | options))  # type: ignore[arg-type]
+    values |= options
+    return Scheduler(Pace(int(values["max_rows"]), {}), **values)  # type: ignore[arg-type]
 
 
 def make_stream(prompt: int = 1, max_tokens: int = 1000, max_chunk_tokens: int = 0) -> Stream:
@@ -133,21 +135,6 @@ def test_a_caller_in_a_hurry_gets_short_slices() -> None:
     scheduler = learn(make_scheduler(), 1, 0.00025, overhead_s=1.0)
 
     assert steps(scheduler, begun(make_stream(max_chunk_tokens=1))) == 10
-
-
-def test_more_rows_are_worth_it_as_long_as_they_bring_more() -> None:
-    def worth(**steps_s: float) -> int:
-        scheduler = make_scheduler(max_rows=256)
-        for rows, step_s in steps_s.items():
-            learn(scheduler, int(rows[1:]), step_s, overhead_s=0.0)
-        return scheduler._places.worth
-
-    assert worth(r1=0.001) == 256  # for all that is known
-    assert worth(r1=0.001, r256=0.256) == 1
-    assert worth(r1=0.001, r64=0.004, r256=0.016) == 64
-    assert worth(r1=0.001, r64=0.0047, r256=0.016) == 256
-    assert worth(r1=0.001, r64=0.001, r256=0.001) == 256
-    assert worth(r1=0.001, r120=0.0075, r256=0.016) == 64  # a size stands for those up to its double
 
 
 def test_text_gathers_longer_where_rows_are_many() -> None:
