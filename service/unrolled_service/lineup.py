@@ -66,6 +66,11 @@ class Lineup:
         return sum(lane.streams for lane in self.every_lane.values())
 
     @property
+    def is_crowded(self) -> bool:
+        """Whether there are rows that wait for places. Any thread may ask."""
+        return any(lane.scheduler.waiting for lane in self._turns)
+
+    @property
     def turns(self) -> Sequence[Lane]:
         """Everything that takes turns: the lanes of cells, and of encoders. Any thread may look."""
         return tuple(self._turns)

@@ -21,7 +21,8 @@ from unrolled_service.rows.slice import Slice
 _log = logging.getLogger(__name__)
 _R = TypeVar("_R")
 _RECORDS = 16  # of slices without news, to be counted together
-_TOGETHER = 16  # news that reach their outboxes in one turn of the event loop
+_TOGETHER = 16  # streams that get news in one turn of the event loop
+_INTAKE_TURNS = 4  # of the event loop, which gRPC needs to take in a call
 
 
 @dataclass(slots=True)
@@ -68,7 +69,7 @@ class Driver:
         self._obeyed: list[_Command] = []
         self._done: list[Slice] = []
         self._news: list[Delivery] = []
-        self._undelivered: deque[Delivery] = deque()
+        self._undelivered: dict[Outbox, list[Delivery]] = {}
         self._is_stopping = False
         self._loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
@@ -156,18 +157,28 @@ class Driver:
     def deliver(self, news: Iterable[Delivery]) -> None:
         """Put news into the outboxes of their streams, soon and in order. On the event loop only."""
         is_at_it = bool(self._undelivered)
-        self._undelivered += news
+        for delivery in news:
+            self._undelivered.setdefault(cast(Outbox, delivery.sink), []).append(delivery)
         if not is_at_it:
             self._deliver_some()
 
-    def _deliver_some(self) -> None:
+    def _deliver_some(self, turns: int = 0) -> None:
         """Put some news into outboxes, and the others when the event loop has looked at what else is due.
 
-        A call passes the loop several times until it is taken in, and must not meet the messages of a whole slice
-        each time.
+        gRPC takes in the calls of a method one by one, and each passes the loop several times; it must not meet the
+        messages of a whole slice each time. Where rows wait, calls come faster than they can be served: a stream has
+        its turn when one of them could be taken in, and if that takes long, its news becomes one message.
+
+        Args:
+            turns: of the event loop to let pass before.
         """
-        for _ in range(min(_TOGETHER, len(self._undelivered))):
-            delivery = self._undelivered.popleft()
-            cast(Outbox, delivery.sink).put(delivery)
+        if turns:
+            self._loop.call_soon(self._deliver_some, turns - 1)
+            return
+        is_crowded = self._engine.is_crowded
+        for _ in range(1 if is_crowded else min(_TOGETHER, len(self._undelivered))):
+            outbox = next(iter(self._undelivered))
+            for delivery in self._undelivered.pop(outbox):
+                outbox.put(delivery)
         if self._undelivered:
-            self._loop.call_soon(self._deliver_some)
+            self._loop.call_soon(self._deliver_some, _INTAKE_TURNS - 1 if is_crowded else 0)

@@ -64,10 +64,10 @@ def try_out(run: Callable[[int, int], object], max_rows: int) -> Pace:
     quickest = {1 << size: math.inf for size in range(max_rows.bit_length())}
     started = time.perf_counter()
     for trial in range(_MOST_TRIALS):
-        for rows in quickest:
+        for rows, step_s in quickest.items():
             began = time.perf_counter()
             run(rows, _STEPS)
-            quickest[rows] = min(quickest[rows], (time.perf_counter() - began) / _STEPS)
+            quickest[rows] = min(step_s, (time.perf_counter() - began) / _STEPS)
         if trial and time.perf_counter() - started > _TRIALS_S:
             break
     return Pace(max_rows, {rows: max(step_s, _SHORTEST_STEP_S) for rows, step_s in quickest.items()})

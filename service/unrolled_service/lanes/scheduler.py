@@ -18,6 +18,7 @@ from unrolled_service.tenants.terms import Terms
 _OVERHEAD_SHARE = 0.03
 _HURRY_S = 0.0025
 _MESSAGES_PER_S = 3500
+_CROWDED_MESSAGES_PER_S = 1500
 _ROWS_PER_S = 10_000
 
 
@@ -207,9 +208,11 @@ class Scheduler:
         """Return how long text gathers.
 
         It is the setting, or more where rows are so many that their messages would keep the event loop from
-        its other work; but no longer than half of what a reader may leave unread takes to come.
+        its other work, of which there is more where streams wait; but no longer than half of what a reader may leave
+        unread takes to come.
         """
-        return min(max(self._pause_s, samples.rows / _MESSAGES_PER_S), self._credit / 2 * samples.step_s)
+        messages_per_s = _CROWDED_MESSAGES_PER_S if self.waiting else _MESSAGES_PER_S
+        return min(max(self._pause_s, samples.rows / messages_per_s), self._credit / 2 * samples.step_s)
 
     def learn(self, rows: int, steps: int, stages_s: Mapping[str, float]) -> None:
         """Take in what the beats of a slice took."""

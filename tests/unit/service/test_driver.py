@@ -1,14 +1,17 @@
 import asyncio
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.support.alphabet import write_bundle
+from tests.support.loop import Reader
 from unrolled_service.bridge.driver import Driver
 from unrolled_service.bridge.outbox import Outbox
 from unrolled_service.engine import Engine
 from unrolled_service.models.bundle import load_bundle
 from unrolled_service.rows.delivery import Delivery
+from unrolled_service.rows.generation import Generation
 from unrolled_service.rows.slice import Slice
 from unrolled_service.settings import Settings
 
@@ -76,12 +79,45 @@ def test_news_of_many_rows_leave_the_loop_time_for_others_and_keep_their_order(t
         boxes, turns = [Outbox() for _ in range(100)], 0
         driver.deliver([Delivery(box, "a", 1) for box in boxes])
         driver.deliver([Delivery(box, "b", 2) for box in boxes])
-        readers = [asyncio.ensure_future(read(box)) for box in boxes]
+        readers = asyncio.gather(*(read(box) for box in boxes))
         async with asyncio.timeout(10):
-            while not readers[-1].done():
+            while not readers.done():
                 await asyncio.sleep(0)
                 turns += 1
-        assert [reader.result() for reader in readers] == ["ab"] * 100
-        assert turns > 10
+        assert readers.result() == ["ab"] * 100
+        assert 5 < turns < 50
 
     asyncio.run(with_driver(tmp_path, scenario))
+
+
+def test_where_rows_wait_a_call_can_be_taken_in_between_two_messages_and_news_merge_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario(_: Engine, driver: Driver) -> None:
+        boxes, turns = [Outbox() for _ in range(20)], 0
+        monkeypatch.setattr(Engine, "is_crowded", True)
+        driver.deliver([Delivery(box, "a", 1) for box in boxes])
+        driver.deliver([Delivery(box, "b", 2) for box in boxes])
+        readers = asyncio.gather(*(box.take() for box in boxes[1:]))
+        async with asyncio.timeout(10):
+            while not readers.done():
+                await asyncio.sleep(0)
+                turns += 1
+        assert [parcel.text for parcel in readers.result()] == ["ab"] * 19
+        assert turns >= 4 * 19
+        assert (await boxes[0].take()).text == "a"  # it was told at once
+        assert (await boxes[0].take()).text == "b"
+
+    asyncio.run(with_driver(tmp_path, scenario))
+
+
+def test_an_engine_is_crowded_where_rows_wait_for_places(tmp_path: Path) -> None:
+    bundle = load_bundle(write_bundle(tmp_path / "alphabet"))
+    engine = Engine([bundle], Settings(max_rows=1))
+    streams = [engine.submit("", Generation(np.zeros(1, np.int64), 10), Reader()) for _ in range(2)]
+    engine.slice()
+
+    assert engine.is_crowded
+    engine.close(streams[0])
+    engine.slice()
+    assert not engine.is_crowded

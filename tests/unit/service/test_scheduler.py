@@ -145,6 +145,20 @@ def test_text_gathers_longer_where_rows_are_many() -> None:
     assert scheduler.pause_s(make_samples(rows=175, step_s=0.00001)) == 0.005  # 500 characters
 
 
+def test_text_gathers_longer_still_where_streams_wait() -> None:
+    scheduler = make_scheduler(max_rows=1, pause_s=0.020, credit=1000)
+    streams = [make_stream(), make_stream()]
+    for stream in streams:
+        scheduler.add(stream)
+    choose(scheduler)
+
+    assert scheduler.pause_s(make_samples(rows=150)) == 0.100
+    assert scheduler.pause_s(make_samples(rows=15)) == 0.020
+    scheduler.remove(streams[0])
+    choose(scheduler)
+    assert scheduler.pause_s(make_samples(rows=175)) == 0.050
+
+
 def test_a_stream_rests_while_its_reader_is_behind() -> None:
     scheduler = make_scheduler()
     reader = Reader(is_eager=False)
