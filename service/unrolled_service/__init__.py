@@ -22,8 +22,9 @@ The life of one token, package by package; each module imports only from those a
    ``bundle_files``, ``contents``, ``golden``, ``assembly``, ``bundle``, ``trial``, ``abilities``
        text to tokens; whose arithmetic it is; what sets the first state; how large and odd a folder may be; it proves
        that it is what it says, a stranger's first in a process of its own; what can be asked of it
-8. ``lanes``: ``table``, ``line``, ``places``, ``scheduler``, ``lane``, ``text_lane``, ``sequence_lane``
-       the rows that run; who waits, whose turn it is, how many steps; five beats: choose, gather, run, deliver, settle
+8. ``lanes``: ``table``, ``line``, ``pace``, ``places``, ``scheduler``, ``lane``, ``text_lane``, ``sequence_lane``
+       the rows that run; who waits, how long slices take, whose turn it is, how many steps; five beats: choose, gather,
+       run, deliver, settle
 9. ``registry``, ``lineup``, ``opening``, ``session_calls``, ``stream_calls``, ``engine``
        the sessions; the lanes there are; how a call begins; what is asked of sessions; the calls that run; whose turn
 
@@ -42,6 +43,6 @@ So far everything runs in a plain ``for`` loop. From here on it is asyncio:
 13. ``rpc``: ``fields``, ``convert``, ``convert_sequences``, ``chunks``, ``status``, ``caller``, ``guard``, and the
     services
        protobuf to values; errors to google.rpc.Status; who calls, and what nobody gets past
-14. ``http``, ``server``, ``configuration_page``, ``cli``
-       /metrics, health, start, drain, stop; ``unrolled serve``
+14. ``http``, ``descriptors``, ``server``, ``configuration_page``, ``cli``
+       /metrics, room for connections, health, start, drain, stop; ``unrolled serve``
 """

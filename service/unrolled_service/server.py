@@ -31,6 +31,7 @@ from unrolled_service.bridge.catalog import Catalog
 from unrolled_service.bridge.workers import Workers
 from unrolled_service.callers.authentication import Authentication
 from unrolled_service.callers.certificates import Certificates
+from unrolled_service.descriptors import make_room
 from unrolled_service.errors import Draining
 from unrolled_service.http import OperatorServer
 from unrolled_service.metrics import Metrics
@@ -124,6 +125,7 @@ class Server:
         """
         sys.setswitchinterval(_SWITCH_INTERVAL_S)  # the engine needs the GIL back soon after a run
         _spare_collections()
+        make_room(self._settings.max_connections * (1 if self._settings.admin_listen is None else 2))
         self._workers = Workers(self._bundles, self._settings, self._count_slice)
         self._metrics = Metrics([worker.engine for worker in self._workers])
         for bundle in self._bundles:

@@ -36,7 +36,7 @@ PACKAGES = (
         "vocabulary probe beginning shape limits operators inspection bundle_files contents golden assembly bundle"
         " trial abilities",
     ),
-    ("lanes", "table line places scheduler lane text_lane sequence_lane"),
+    ("lanes", "table line pace places scheduler lane text_lane sequence_lane"),
     ("", "registry lineup opening session_calls stream_calls engine tally metrics"),
     ("telemetry", "calls logs traces access"),
     ("bridge", "outbox driver workers catalog completion"),
@@ -47,7 +47,7 @@ PACKAGES = (
         "fields convert convert_sequences chunks status caller guard preemption claim relay feeder generation sequence"
         " model session admin",
     ),
-    ("", "http server configuration_page cli __main__"),
+    ("", "http descriptors server configuration_page cli __main__"),
 )
 LAYERS = tuple(
     layer
