@@ -136,13 +136,14 @@ class Metrics:
             self._time_to_first_token.observe(wait_s)
         for gap_s, tokens in done.gaps.items():
             self._inter_token_latency.observe(gap_s, tokens)
-        for delivery in done.deliveries:
-            if isinstance(delivery.finish, Finish):
-                self._streams[done.model, delivery.finish.reason.value].inc()
-                self._stream_duration.observe(delivery.finish.total_s)
+
+    def count_stream(self, model: str, finish: Finish) -> None:
+        """Take in a stream that finished, and whose caller has taken everything but the word of it."""
+        self._streams[model, finish.reason.value].inc()
+        self._stream_duration.observe(finish.total_s)
 
     def count_broken_stream(self, model: str, end: str) -> None:
-        """Take in a stream that did not finish: ``cancelled`` or ``error``."""
+        """Take in a stream whose caller did not take everything: ``cancelled`` or ``error``."""
         self._streams[model, end].inc()
 
     def count_rejection(self, reason: str, differs: str | None = None) -> None:

@@ -230,6 +230,20 @@ def test_a_sequence_that_a_refused_message_ends_counts_as_an_error(server: Serve
     wait_until(lambda: [count(end) for end in ("error", "end")] == [before[0] + 1, before[1]], "it is counted")
 
 
+def test_a_sequence_that_its_caller_breaks_off_is_counted_once_as_cancelled(server: Server, calls: Calls) -> None:
+    def count() -> list[float]:
+        ends = ("cancelled", "error", "end")
+        return [metric(server, f'unrolled_streams_total{{finish="{end}",model="tagger"}}') for end in ends]
+
+    before = count()
+    for _ in range(20):
+        talk = Conversation(calls.sequences.Step, StepRequest, model="tagger")
+        talk.ask(Inputs(text="abc"))
+        talk.call.cancel()
+    wait_until(lambda: sum(count()) == sum(before) + 20, "all are counted")
+    assert count() == [before[0] + 20, *before[1:]]
+
+
 def test_what_is_read_is_counted(server: Server, calls: Calls) -> None:
     def count(name: str) -> tuple[float, ...]:
         return tuple(

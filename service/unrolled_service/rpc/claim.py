@@ -14,6 +14,7 @@ from unrolled_service.engine import Engine
 from unrolled_service.errors import Overloaded, UnrolledError
 from unrolled_service.metrics import Metrics
 from unrolled_service.models.bundle import Bundle
+from unrolled_service.rows.finish import Finish
 from unrolled_service.rows.row import Row
 from unrolled_service.rpc.caller import caller
 from unrolled_service.rpc.preemption import preempting
@@ -41,6 +42,7 @@ class Claim:
         keeper: keeps its session, if it has one.
         terms: on whose account it runs, once it is accepted.
         is_begun: the row was, or is about to be, opened.
+        is_settled: it finished, and was counted.
     """
 
     def __init__(
@@ -49,10 +51,13 @@ class Claim:
         custody: Custody,
         session_id: str | None,
         settings: Settings,
+        metrics: Metrics,
         make_terms: Callable[[bool], Terms],
     ) -> None:
         self.terms = NOBODY
-        self.is_begun = False
+        self.is_begun = self.is_settled = False
+        self._metrics = metrics
+        self._model = ""
         self._counted: str | None = None
         self._make_terms = make_terms
         self.outbox = Outbox()
@@ -72,7 +77,8 @@ class Claim:
             bundle = await self._driver.call(self.engine.bundle_of, *asked, owner=self.owner)
         else:
             bundle = self.engine.lane(model).bundle
-        note(model=bundle.name)
+        self._model = bundle.name
+        note(model=self._model)
         return bundle
 
     def accept(
@@ -122,8 +128,12 @@ class Claim:
         """Make the engine look again for rows that can run."""
         self._driver.wake()
 
-    async def settle(self) -> None:
-        """Close the row, and store its session before its caller hears of the end."""
+    async def settle(self, finish: Finish) -> None:
+        """Count the end, close the row, and store its session, before its caller hears of it."""
+        self.is_settled = True
+        self.outbox.delivered = finish.position
+        note(finish=finish)
+        self._metrics.count_stream(self._model, finish)
         self.keeper.stop()
         self.close()
         if self._session_id:
@@ -214,7 +224,8 @@ class Claims:
                 worker = await custody.hold(session_id, expected_position=expected_position)
             else:
                 worker = self._workers.for_stream()
-            claim = Claim(worker, custody, session_id, self._settings, partial(self._quotas.terms, tenant))
+            make_terms = partial(self._quotas.terms, tenant)
+            claim = Claim(worker, custody, session_id, self._settings, self._metrics, make_terms)
             try:
                 yield claim
             except asyncio.CancelledError:
@@ -230,13 +241,12 @@ class Claims:
                 claim.outbox.closed.set()
 
     def _abandon(self, claim: Claim, end: str) -> None:
-        """Close a row that did not finish, and count it; the engine need not hear of one that was never begun."""
-        if claim.is_begun:
+        """Close a row, and count it unless it is settled; the engine need not hear of one that was never begun."""
+        if claim.is_begun and not claim.is_settled:
             claim.send(partial(self._close, claim.engine, end))
         claim.count_out()
         claim.outbox.closed.set()
 
     def _close(self, engine: Engine, end: str, row: Row) -> None:
-        if not row.is_finished:  # on the engine's thread
-            self._metrics.count_broken_stream(row.model, end)
+        self._metrics.count_broken_stream(row.model, end)  # on the engine's thread, which knows whether it was opened
         engine.close(row)

@@ -10,7 +10,6 @@ from unrolled_service.bridge.outbox import Parcel
 from unrolled_service.errors import ReaderStalled
 from unrolled_service.rows.finish import Finish
 from unrolled_service.rpc.claim import Claim
-from unrolled_service.telemetry.calls import note
 
 Pieces = Callable[[Parcel], Iterable[tuple[Parcel, Any]]]
 """Cuts a parcel into pieces, each with its message."""
@@ -62,12 +61,10 @@ async def relay(
                 claim.wake()  # a row that rests may go on
                 on_parcel(parcel)
                 if parcel.finish:
-                    note(finish=cast(Finish, parcel.finish))
-                    outbox.delivered = parcel.position
-                    await claim.settle()
+                    finish = cast(Finish, parcel.finish)
+                    await claim.settle(finish)
                     if write_end is not None:
-                        end = write_end(cast(Finish, parcel.finish))
-                        await outbox.write(context.write(end), parcel.position)
+                        await outbox.write(context.write(write_end(finish)), finish.position)
                     return
     except grpc.aio.InternalError:
         raise asyncio.CancelledError from None

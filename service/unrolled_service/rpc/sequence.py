@@ -29,7 +29,6 @@ from unrolled_service.rpc.feeder import Feeder
 from unrolled_service.rpc.fields import read_model, read_optional, read_priority, read_session_id
 from unrolled_service.rpc.relay import relay
 from unrolled_service.settings import Settings
-from unrolled_service.telemetry.calls import note
 
 _R = TypeVar("_R", wire.StepRequest, wire.ClassifyRequest)
 
@@ -75,10 +74,9 @@ class SequenceService(SequenceServiceServicer):
                 raise claim.placed(error)
             if not parcel.items:
                 raise InvalidField("inputs", "must have at least 1 input")
-            note(finish=cast(Finish, parcel.finish))
-            claim.outbox.delivered = parcel.position
-            await claim.settle()
-            return write_classification(cast(Answer, parcel.items[0]), cast(Finish, parcel.finish), bundle)
+            finish = cast(Finish, parcel.finish)
+            await claim.settle(finish)
+            return write_classification(cast(Answer, parcel.items[0]), finish, bundle)
 
     async def Transduce(self, request: wire.TransduceRequest, context: grpc.aio.ServicerContext) -> None:
         """Answer a sequence with another one."""
