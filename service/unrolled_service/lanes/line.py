@@ -75,16 +75,19 @@ class Line:
 
     def first(self, tenant: str) -> Row:
         """Return the next row of a tenant, which has one."""
-        heads = [next(iter(queue)) for queue in self._tenants[tenant] if queue]
-        return min(heads, key=lambda row: row.waits_since)
+        interactive, batch = self._tenants[tenant]
+        if not batch:
+            return next(iter(interactive))
+        if not interactive:
+            return next(iter(batch))
+        return min(next(iter(interactive)), next(iter(batch)), key=lambda row: row.waits_since)
 
-    def take(self, tenant: str) -> Row:
-        """Remove and return a tenant's next row, and let other tenants go before it."""
-        row = self.first(tenant)
+    def take(self, row: Row) -> None:
+        """Remove a tenant's next row, and let other tenants go before it."""
         self.remove(row)
+        tenant = row.terms.tenant
         if tenant in self._tenants:
             self._tenants[tenant] = self._tenants.pop(tenant)
-        return row
 
     def _count(self, tenant: str, rows: int, steps: int) -> None:
         self._size += rows

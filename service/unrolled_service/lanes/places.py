@@ -99,10 +99,11 @@ class Places:
         heapify(turns)
         while turns and len(self._running) < self._open:
             _, _, tenant = heappop(turns)
-            slices = max(1.0, line.first(tenant).steps_left / slice_steps)
+            row = line.first(tenant)
+            slices = max(1.0, row.steps_left / slice_steps)
             if len(joining) >= max(least, _SLACK * rows / slices):
                 continue
-            row = line.take(tenant)
+            line.take(row)
             if row.turn_ends <= now:
                 row.turn_ends = now + self._turn_s
             self._running[row] = None

@@ -234,7 +234,7 @@ def test_interactive_rows_go_first_and_take_the_places_of_batch() -> None:
     mine = queue(places, 1, since=0.5)
 
     assert turn(places, 0.5) == ([batch[0]], mine)
-    assert places.line.take("") is batch[0]  # before the one that never ran
+    assert places.line.first("") is batch[0]  # before the one that never ran
 
 
 def test_batch_that_has_waited_long_enough_keeps_its_place_for_a_turn() -> None:
