@@ -10,7 +10,6 @@ from unrolled_service.errors import InvalidField, ModelMismatch, SessionBusy
 from unrolled_service.graphs.state import Floats
 from unrolled_service.lanes.lane import Lane
 from unrolled_service.lanes.sequence_lane import SequenceLane
-from unrolled_service.models import abilities
 from unrolled_service.models.bundle import Bundle
 from unrolled_service.rows.delivery import Sink
 from unrolled_service.rows.drawing import Drawing
@@ -33,10 +32,9 @@ def check_session(session: Session, lane: Lane) -> None:
         raise SessionBusy
 
 
-def behind_start(bundle: Bundle, position: int, prompt: Inputs) -> NDArray[np.generic]:
+def behind_start(lane: Lane, position: int, prompt: Inputs) -> NDArray[np.generic]:
     """Return what is fed from a position on: at position 0 the bundle's start comes first."""
-    start = abilities.start(bundle)
-    return prompt if position or not len(start) else np.concatenate([start, prompt])
+    return prompt if position or not len(lane.start) else np.concatenate([lane.start, prompt])
 
 
 def first_state(bundle: Bundle, position: int, condition: Floats | None) -> Floats | None:

@@ -72,7 +72,7 @@ class StreamCalls(SessionCalls):
         asked = generation.session_id, generation.expected_position
         lane, session = self._open(model, *asked, abilities.GENERATE, owner)
         position = session.position if session else 0
-        fed = behind_start(lane.bundle, position, generation.prompt)
+        fed = behind_start(lane, position, generation.prompt)
         if not position and not len(fed):
             field = "prompt" if abilities.gives_tokens(lane.bundle) else "prompt_vectors"
             raise InvalidField(field, "must not be empty at position 0: there is nothing to continue")
@@ -110,7 +110,7 @@ class StreamCalls(SessionCalls):
         """
         lane, _ = self._open(model, None, None, abilities.TRANSDUCE)
         encoder, reader = lane.bundle.encoder, self._encoders[lane.key]
-        fed = behind_start(lane.bundle, 0, generation.prompt)
+        fed = behind_start(lane, 0, generation.prompt)
         arrived = self._clock() if arrived is None else arrived
         row = make_row(lane, generation, fed, sink, None, arrived, source_inputs=len(source))
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from unrolled_service.graphs.state import Floats
 from unrolled_service.lanes.pace import Pace
 from unrolled_service.lanes.scheduler import Scheduler
+from unrolled_service.models import abilities
 from unrolled_service.models.bundle import Bundle
 from unrolled_service.rows.row import Mark, Row
 from unrolled_service.rows.slice import Slice
@@ -38,6 +39,7 @@ class Lane(ABC):
     Attributes:
         key: tells it from the lanes of other bundles, also of that name.
         is_leaving: it takes no new rows.
+        start: what is fed before anything else at position 0, of length 0 or 1.
         form: what its sessions' histories are made of.
         residency: where the sessions' states are.
         scheduler: which rows run.
@@ -50,6 +52,7 @@ class Lane(ABC):
         host = bundle.host
         self.key = host.key
         self.is_leaving = False
+        self.start = abilities.start(bundle)
         self.form = Format(host.vocabulary_size, host.input_width, host.is_generative)
         self.residency = Residency(initial, max(settings.slots, MOST * settings.max_streams))
         self.scheduler = Scheduler(
