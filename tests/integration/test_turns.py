@@ -201,7 +201,7 @@ def test_no_more_tokens_wait_than_may(alphabet: Bundle) -> None:
 def test_an_estimate_of_the_wait_grows_with_the_line(alphabet: Bundle) -> None:
     engine = make_engine(alphabet, max_rows=2)
     scheduler = engine.lane("").scheduler
-    assert scheduler.wait_s(Terms(), 100) == 0  # nothing is known yet
+    assert 0 < scheduler.wait_s(Terms(), 100) < 0.1  # no step has been seen, but some were tried
     for _ in range(50):
         scheduler.learn(2, 10, {"run": 0.010, "settle": 0.0})
     for _ in range(2):

@@ -54,20 +54,21 @@ class Pace:
             known[size] = before + _LEARNING_RATE * (number - before)
 
 
-def try_out(run: Callable[[int, int], object], max_rows: int) -> Pace:
+def try_out(run: Callable[[int, int], object], max_rows: int, clock: Callable[[], float] = time.perf_counter) -> Pace:
     """Run each power of two of the rows several times in turn, and return what the quickest ones took.
 
     Args:
         run: advances so many rows by so many steps.
         max_rows: rows at most.
+        clock: monotonic seconds.
     """
     quickest = {1 << size: math.inf for size in range(max_rows.bit_length())}
-    started = time.perf_counter()
+    started = clock()
     for trial in range(_MOST_TRIALS):
         for rows, step_s in quickest.items():
-            began = time.perf_counter()
+            began = clock()
             run(rows, _STEPS)
-            quickest[rows] = min(step_s, (time.perf_counter() - began) / _STEPS)
-        if trial and time.perf_counter() - started > _TRIALS_S:
+            quickest[rows] = min(step_s, (clock() - began) / _STEPS)
+        if trial and clock() - started > _TRIALS_S:
             break
     return Pace(max_rows, {rows: max(step_s, _SHORTEST_STEP_S) for rows, step_s in quickest.items()})

@@ -168,9 +168,9 @@ class Scheduler:
         Those of its tenant that wait before it have a turn each, or what is left of them if that is less, side by side
         on the tenant's share of the rows. Half of that counts: streams end before their time. Any thread may call it.
         """
-        step_s = self._pace.step_s(self.running)
+        step_s = self._pace.step_s(max(1, self.running))
         own_s = steps * step_s
-        if self.has_room:
+        if self.has_room or not self.running:  # those that wait are about to get their places
             return own_s / 2
         rows, waiting_steps = self._places.line.of(terms.tenant)
         before_s = min(waiting_steps * step_s, rows * self._turn_s) * self._places.tenants / self._max_rows

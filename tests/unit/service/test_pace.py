@@ -4,19 +4,17 @@ from collections import Counter
 
 import pytest
 
-from unrolled_service.lanes import pace
 from unrolled_service.lanes.pace import Pace, try_out
 
 
 class Machine:
     """Runs steps that take as long as it is told, on a clock of its own."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, **steps_s: float) -> None:
+    def __init__(self, **steps_s: float) -> None:
         self.now = 0.0
         self.runs: Counter[int] = Counter()
         self.slowness = 1.0
         self._steps_s = {int(rows[1:]): step_s for rows, step_s in steps_s.items()}
-        monkeypatch.setattr(pace.time, "perf_counter", lambda: self.now)
 
     def run(self, rows: int, steps: int) -> None:
         self.runs[rows] += 1
@@ -27,28 +25,29 @@ def learn(known: Pace, rows: int, step_s: float, overhead_s: float) -> None:
     known.learn(rows, 10, {"gather": overhead_s / 2, "run": 10 * step_s, "settle": overhead_s / 2})
 
 
-def test_every_number_of_rows_is_tried_in_turn_and_the_quickest_trial_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    machine = Machine(monkeypatch, r1=0.0001, r2=0.0001, r4=0.0001)
+def test_every_number_of_rows_is_tried_in_turn_and_the_quickest_trial_counts() -> None:
+    machine = Machine(r1=0.0001, r2=0.0001, r4=0.0001)
 
     def run(rows: int, steps: int) -> None:
         machine.slowness = 9.0 if machine.runs[rows] == 1 else 1.0  # the second time each of them is disturbed
         machine.run(rows, steps)
 
-    known = try_out(run, max_rows=7)
+    known = try_out(run, 7, lambda: machine.now)
 
     assert machine.runs == {1: 8, 2: 8, 4: 8}
     assert [known.step_s(rows) for rows in (1, 2, 3, 4, 7)] == pytest.approx([0.0001] * 5)
 
 
-def test_trials_of_a_slow_cell_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
-    machine = Machine(monkeypatch, r1=0.5, r2=0.5)
-    try_out(machine.run, max_rows=2)
+def test_trials_of_a_slow_cell_are_few() -> None:
+    machine = Machine(r1=0.5, r2=0.5)
+    try_out(machine.run, 2, lambda: machine.now)
 
     assert machine.runs == {1: 2, 2: 2}
 
 
-def test_a_machine_whose_clock_saw_nothing_divides_by_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    known = try_out(Machine(monkeypatch, r1=0.0).run, max_rows=1)
+def test_a_machine_whose_clock_saw_nothing_divides_by_nothing() -> None:
+    machine = Machine(r1=0.0)
+    known = try_out(machine.run, 1, lambda: machine.now)
 
     assert 0 < known.step_s(1) < 1e-6
 
