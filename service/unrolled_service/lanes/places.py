@@ -52,6 +52,11 @@ class Places:
         return iter(self._running)
 
     @property
+    def is_contended(self) -> bool:
+        """Whether tenants compete, so that no more places are used than are worth it."""
+        return self._open < self._number
+
+    @property
     def tenants(self) -> int:
         """Tenants with rows. Any thread may call it."""
         return len({*self._taken.copy(), *self.line.tenants})

@@ -9,6 +9,7 @@ from unrolled_service.rows.row import Row
 from unrolled_service.rows.sequence_row import Part
 from unrolled_service.rows.slice import Samples, Slice
 from unrolled_service.rows.stream import Stream
+from unrolled_service.tenants.terms import Terms
 
 
 def make_scheduler(**options: float) -> Scheduler:
@@ -85,6 +86,27 @@ def test_k_never_takes_longer_than_a_slice_should() -> None:
 
     assert steps(learn(make_scheduler(), 2, 0.001, overhead_s=1.0), *rows) == 10
     assert steps(learn(make_scheduler(), 2, 1.0, overhead_s=1.0), *rows) == 1
+
+
+def test_slices_are_half_as_long_while_tenants_compete_for_places() -> None:
+    pace = Pace(4, {1: 0.001, 2: 0.001, 4: 0.002})  # the other two places bring nothing
+    scheduler = Scheduler(
+        pace, max_rows=4, max_steps=64, slice_s=0.010, pause_s=0.0, credit=10, turn_s=2.0, ageing_s=10.0
+    )
+    learn(scheduler, 2, 0.001, overhead_s=1.0)
+    streams = [make_stream() for _ in range(6)]
+    for stream in streams:
+        scheduler.add(stream)
+    choose(scheduler)
+    rows = [begun(make_stream()) for _ in range(2)]
+
+    assert steps(scheduler, *rows) == 10
+    modest = make_stream()
+    modest.terms = Terms("modest")
+    scheduler.add(modest)
+    choose(scheduler)
+    assert scheduler.running == 2
+    assert steps(scheduler, *rows) == 5
 
 
 def test_k_is_bounded() -> None:
