@@ -18,7 +18,7 @@ from unrolled_service.tenants.terms import Terms
 _OVERHEAD_SHARE = 0.03
 _HURRY_S = 0.0025
 _MESSAGES_PER_S = 3500
-_CROWDED_MESSAGES_PER_S = 1500
+_CROWDED_MESSAGES_PER_S = 1000
 _ROWS_PER_S = 10_000
 
 

@@ -174,7 +174,7 @@ def test_text_gathers_longer_still_where_streams_wait() -> None:
         scheduler.add(stream)
     choose(scheduler)
 
-    assert scheduler.pause_s(make_samples(rows=150)) == 0.100
+    assert scheduler.pause_s(make_samples(rows=150)) == 0.150
     assert scheduler.pause_s(make_samples(rows=15)) == 0.020
     scheduler.remove(streams[0])
     choose(scheduler)
