@@ -67,8 +67,8 @@ class Lineup:
 
     @property
     def is_crowded(self) -> bool:
-        """Whether there are rows that wait for places. Any thread may ask."""
-        return any(lane.scheduler.waiting for lane in self._turns)
+        """Whether a lane has more rows than may run. Any thread may ask."""
+        return any(lane.scheduler.is_crowded for lane in self._turns)
 
     @property
     def turns(self) -> Sequence[Lane]:

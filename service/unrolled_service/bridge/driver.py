@@ -166,8 +166,9 @@ class Driver:
         """Put some news into outboxes, and the others when the event loop has looked at what else is due.
 
         gRPC takes in the calls of a method one by one, and each passes the loop several times; it must not meet the
-        messages of a whole slice each time. Where rows wait, calls come faster than they can be served: a stream has
-        its turn when one of them could be taken in, and if that takes long, its news becomes one message.
+        messages of a whole slice each time. Where more rows want to run than may, calls come faster than they can be
+        served: a stream has its turn when one of them could be taken in, and if that takes long, its news becomes one
+        message.
 
         Args:
             turns: of the event loop to let pass before.

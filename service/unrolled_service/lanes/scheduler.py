@@ -97,6 +97,11 @@ class Scheduler:
         """Whether a new stream would get a row at once."""
         return self.running + self.waiting < self._max_rows
 
+    @property
+    def is_crowded(self) -> bool:
+        """Whether more streams want to run than may. Any thread may ask."""
+        return self.running + self.waiting > self._max_rows
+
     def add(self, stream: Row) -> None:
         """Take in a new stream."""
         self._limited += stream.terms.budget is not None
@@ -208,10 +213,10 @@ class Scheduler:
         """Return how long text gathers.
 
         It is the setting, or more where rows are so many that their messages would keep the event loop from
-        its other work, of which there is more where streams wait; but no longer than half of what a reader may leave
+        its other work, of which there is more where it is crowded; but no longer than half of what a reader may leave
         unread takes to come.
         """
-        messages_per_s = _CROWDED_MESSAGES_PER_S if self.waiting else _MESSAGES_PER_S
+        messages_per_s = _CROWDED_MESSAGES_PER_S if self.is_crowded else _MESSAGES_PER_S
         return min(max(self._pause_s, samples.rows / messages_per_s), self._credit / 2 * samples.step_s)
 
     def learn(self, rows: int, steps: int, stages_s: Mapping[str, float]) -> None:
@@ -240,7 +245,7 @@ class Scheduler:
         return leaving
 
     def _longest_s(self, rows: int) -> float:
-        """Return how long a slice of so many rows may take: half as long where tenants wait for each other's."""
+        """Return how long a slice of so many rows may take: half as long while tenants compete for places."""
         longest_s = max(self._slice_s, rows / _ROWS_PER_S)
         return longest_s / 2 if self._places.is_contended else longest_s
 

@@ -167,7 +167,7 @@ def test_text_gathers_longer_where_rows_are_many() -> None:
     assert scheduler.pause_s(make_samples(rows=175, step_s=0.00001)) == 0.005  # 500 characters
 
 
-def test_text_gathers_longer_still_where_streams_wait() -> None:
+def test_text_gathers_longer_still_where_more_streams_want_to_run_than_may() -> None:
     scheduler = make_scheduler(max_rows=1, pause_s=0.020, credit=1000)
     streams = [make_stream(), make_stream()]
     for stream in streams:
@@ -178,6 +178,17 @@ def test_text_gathers_longer_still_where_streams_wait() -> None:
     assert scheduler.pause_s(make_samples(rows=15)) == 0.020
     scheduler.remove(streams[0])
     choose(scheduler)
+    assert scheduler.pause_s(make_samples(rows=175)) == 0.050
+
+
+def test_streams_that_wait_because_a_few_begin_at_a_time_are_no_crowd() -> None:
+    scheduler = make_scheduler(max_rows=64, pause_s=0.020, credit=1000)
+    for _ in range(64):
+        scheduler.add(make_stream())
+    choose(scheduler)
+
+    assert scheduler.waiting > 0
+    assert not scheduler.is_crowded
     assert scheduler.pause_s(make_samples(rows=175)) == 0.050
 
 
