@@ -93,7 +93,7 @@ class Settings(BaseSettings):
         30.0,
         ge=0,
         le=1000,
-        description="how long text gathers for a message; 0.3 ms a row if that is more, 1 ms with more streams than rows",
+        description="how long text gathers; 0.3 ms a row if that is more, 1 ms with more streams than rows",
     )
     turn_s: float = Field(2.0, gt=0, le=3600, description="how long a stream keeps its row while others wait for one")
     ageing_s: float = Field(
