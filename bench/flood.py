@@ -4,7 +4,9 @@
 everything that was asked for, or is refused before its first message; anything else is a fault.
 """
 
+import gc
 import json
+import math
 import random
 import selectors
 import sys
@@ -24,6 +26,7 @@ _NAP_S = 0.0005
 _TURN_S = 0.01
 _CONNECTIONS = 8  # a server takes only so many calls from one
 _FAULTS_TOLD = 5
+_DRAIN_LIMIT_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,7 @@ class Plan:
         warm_up_s: time before the window.
         seconds: length of the window.
         length: characters that each call asks for.
+        hangs_up: what runs when the window is over is broken off, all in one moment; otherwise it may end.
         token: says who calls; empty where nobody is asked.
     """
 
@@ -46,6 +50,7 @@ class Plan:
     warm_up_s: float = 2.0
     seconds: float = 10.0
     length: int = LENGTH
+    hangs_up: bool = False
     token: str = ""
 
 
@@ -62,6 +67,7 @@ class Report:
         first_p50_s: from the time for which it was scheduled to the first token.
         token_p50_s: between two tokens of a stream.
         load_cores: CPU of this process as a share of one core.
+        load_turn_max_s: the longest turn of this process, for which a message may have waited that had come.
         faults: what else happened, at most a few of them.
     """
 
@@ -77,6 +83,7 @@ class Report:
     token_p50_s: float
     token_p99_s: float
     load_cores: float
+    load_turn_max_s: float
     faults: list[str]
 
 
@@ -123,15 +130,71 @@ class Call:
     def end(self, now: float, fault: str) -> None:
         """Judge the call."""
         self._on_end[0] -= 1
-        log = self._log
-        if not log.is_open:
-            return
-        if self._is_finished and not self._left:
-            log.completed += 1
-        elif not self._last and not fault:
-            log.refusals_s.append(now - self._sent)
-        elif len(log.faults) < _FAULTS_TOLD:
+        log, is_complete = self._log, self._is_finished and not self._left
+        is_refused = not (self._last or self._is_finished or fault)
+        if not is_complete and not is_refused and len(log.faults) < _FAULTS_TOLD:
             log.faults.append(fault or f"a call ended {self._left} characters early")
+        if log.is_open:
+            log.completed += is_complete
+            if is_refused:
+                log.refusals_s.append(now - self._sent)
+
+
+class Flood:
+    """The calls of a plan, and who waits for them.
+
+    Attributes:
+        log: what becomes of them.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        metadata = {"authorization": f"Bearer {plan.token}"} if plan.token else {}
+        self.log = Log()
+        self._plan = plan
+        self._connections = [Connection(plan.target, metadata) for _ in range(_CONNECTIONS)]
+        self._selector = selectors.DefaultSelector()
+        for connection in self._connections:
+            self._selector.register(connection, selectors.EVENT_READ)
+        self._running, self._serial = [0], 0
+        self._chance, self._due = random.Random(1), time.perf_counter()
+
+    def offer(self, now: float) -> None:
+        """Make the calls that are due."""
+        plan = self._plan
+        while self._running[0] < plan.streams if plan.streams else self._due <= now:
+            start = self._serial % len(TEXT)
+            request = write_request((TEXT * 2)[start : start + PROMPT_LENGTH], plan.length, self._serial)
+            sent = time.perf_counter()
+            call = Call(self.log, sent if plan.streams else self._due, sent, plan.length, self._running)
+            self._connections[self._serial % _CONNECTIONS].call(GENERATE, request, call)
+            self._serial += 1
+            self.log.offered += self.log.is_open
+            self._due += self._chance.expovariate(plan.rate) if plan.rate else 0.0
+
+    def turn(self) -> None:
+        """Send what is to be sent, and take what comes until the next call is due."""
+        for connection in self._connections:
+            connection.flush()
+        wait_s = self._due - time.perf_counter() if self._plan.rate else _TURN_S
+        if self._selector.select(max(0.0, min(wait_s, _TURN_S))):
+            time.sleep(_NAP_S)
+            for key, _ in self._selector.select(0):
+                key.fileobj.receive()  # type: ignore[union-attr]  # a connection
+
+    def drain(self) -> None:
+        """Make no more calls, and let those end that run."""
+        self._due, limit = math.inf, time.perf_counter() + _DRAIN_LIMIT_S
+        while self._running[0]:
+            if time.perf_counter() > limit:
+                self.log.faults.append(f"{self._running[0]} calls did not end")
+                return
+            self.turn()
+
+    def close(self) -> None:
+        """Hang up."""
+        self._selector.close()
+        for connection in self._connections:
+            connection.close()
 
 
 def run(plan: Plan) -> Report:
@@ -140,38 +203,21 @@ def run(plan: Plan) -> Report:
     Raises:
         ProtocolError: the connection broke.
     """
-    metadata = {"authorization": f"Bearer {plan.token}"} if plan.token else {}
-    connections = [Connection(plan.target, metadata) for _ in range(_CONNECTIONS)]
-    log, chance = Log(), random.Random(1)
-    running, serial = [0], 0
-    started = time.perf_counter()
-    opens, closes = started + plan.warm_up_s, started + plan.warm_up_s + plan.seconds
-    due, cpu_s = started, 0.0
-    process = psutil.Process()
-    with selectors.DefaultSelector() as selector:
-        for connection in connections:
-            selector.register(connection, selectors.EVENT_READ)
-        while (now := time.perf_counter()) < closes:
-            if not log.is_open and now >= opens:
-                log.is_open, cpu_s = True, sum(process.cpu_times()[:2])
-            while running[0] < plan.streams if plan.streams else due <= now:
-                start = serial % len(TEXT)
-                request = write_request((TEXT * 2)[start : start + PROMPT_LENGTH], plan.length, serial)
-                sent = time.perf_counter()
-                call = Call(log, sent if plan.streams else due, sent, plan.length, running)
-                connections[serial % _CONNECTIONS].call(GENERATE, request, call)
-                serial += 1
-                log.offered += log.is_open
-                due += chance.expovariate(plan.rate) if plan.rate else 0.0
-            for connection in connections:
-                connection.flush()
-            turn_s = _TURN_S if plan.streams else max(0.0, min(_TURN_S, due - time.perf_counter()))
-            if selector.select(turn_s):
-                time.sleep(_NAP_S)
-                for key, _ in selector.select(0):
-                    key.fileobj.receive()  # type: ignore[union-attr]  # a connection
-    for connection in connections:
-        connection.close()
+    flood, process = Flood(plan), psutil.Process()
+    log, looked = flood.log, time.perf_counter()
+    opens, cpu_s, longest_s = looked + plan.warm_up_s, 0.0, 0.0
+    while (now := time.perf_counter()) < opens + plan.seconds:
+        if log.is_open:
+            longest_s = max(longest_s, now - looked)
+        elif now >= opens:
+            log.is_open, cpu_s = True, sum(process.cpu_times()[:2])
+        looked = now
+        flood.offer(now)
+        flood.turn()
+    log.is_open, cpu_s = False, sum(process.cpu_times()[:2]) - cpu_s
+    if not plan.hangs_up:
+        flood.drain()
+    flood.close()
     return Report(
         offered_per_s=log.offered / plan.seconds,
         goodput=log.characters / plan.seconds,
@@ -184,12 +230,14 @@ def run(plan: Plan) -> Report:
         first_p99_s=percentile(log.firsts_s, 0.99),
         token_p50_s=weighted_percentile(log.gaps, 0.5),
         token_p99_s=weighted_percentile(log.gaps, 0.99),
-        load_cores=(sum(process.cpu_times()[:2]) - cpu_s) / plan.seconds,
+        load_cores=cpu_s / plan.seconds,
+        load_turn_max_s=longest_s,
         faults=log.faults,
     )
 
 
 if __name__ == "__main__":
+    gc.disable()  # what waits for a collection here would count as waiting for the server
     try:
         print(json.dumps(asdict(run(Plan(**json.loads(sys.argv[1]))))))
     except ProtocolError as error:

@@ -1,4 +1,4 @@
-"""``python -m bench.overload``: five times the load that a server can take, and a tenant that is greedy.
+"""``python -m bench.overload``: five times the load that a server can take, callers that all hang up, a greedy tenant.
 
 Prints a line for each measure and for each target, and writes everything to build/overload.json. ``--quick`` takes a
 minute.
@@ -34,9 +34,10 @@ from unrolled.v1.model_pb2_grpc import ModelServiceStub
 
 OUTPUT = Path("build/overload.json")
 SHAPE, ROWS, STREAMS = Shape(2, 256), 256, 1024
-TIMES, GREEDY, MODEST = 5, 1000, 64
+TIMES, CALLERS, GREEDY, MODEST = 5, 1000, 1000, 64
 ENDLESS = 60_000
 TENANTS = ("greedy", "modest")
+_HANG_UPS, _LONG, _CALLING_S = 5, 10_000, 3.0
 _PROBE_INTERVAL_S = 0.1
 _MEMORY_INTERVAL_S = 0.5
 
@@ -65,7 +66,7 @@ def main() -> None:
     admitting = {"max_streams": 2 * STREAMS, "max_waiting_tokens": 2 * GREEDY * ENDLESS}  # nobody is refused
     with running_server(folder, **settings) as server:
         flood, found = measure_flood(server, seconds)
-        results |= flood
+        results |= flood | {"hang_up_health_max_s": measure_hang_up(server)}
         targets += found
     with tempfile.TemporaryDirectory() as tokens:
         file = write_tokens(Path(tokens, "tokens"), {token_of(tenant): f"{tenant} generate" for tenant in TENANTS})
@@ -119,6 +120,21 @@ def measure_flood(server: ServerProcess, seconds: float) -> tuple[dict[str, Any]
     ]
 
 
+def measure_hang_up(server: ServerProcess) -> list[float]:
+    """Let 1,000 callers go away in one moment, several times; the slowest answer about health beside each."""
+    slowest = []
+    plan = Plan(server.address, streams=CALLERS, length=_LONG, warm_up_s=0, seconds=_CALLING_S, hangs_up=True)
+    for _ in range(_HANG_UPS):
+        watch = Watch()
+        with watching(server, watch, interval_s=0.0):
+            flood(plan)
+            time.sleep(1)
+        slowest.append(max(watch.health_s))
+    told = ", ".join(f"{1000 * each:.0f}" for each in slowest)
+    print(f"{CALLERS} callers hang up: health at the slowest {told} ms", flush=True)
+    return slowest
+
+
 def measure_greedy(server: ServerProcess, seconds: float) -> dict[str, dict[str, float]]:
     """Compare a tenant's first tokens with and without another one that has 1,000 endless streams."""
     plans = {
@@ -157,7 +173,7 @@ def flooding(plan: Plan) -> Iterator[None]:
 
 
 @contextmanager
-def watching(server: ServerProcess, watch: Watch) -> Iterator[None]:
+def watching(server: ServerProcess, watch: Watch, interval_s: float = _PROBE_INTERVAL_S) -> Iterator[None]:
     """Ask a server for its health and its models until the block ends, and look at its memory."""
     is_over = threading.Event()
 
@@ -166,7 +182,7 @@ def watching(server: ServerProcess, watch: Watch) -> Iterator[None]:
         with grpc.insecure_channel(server.address) as channel:
             health, models = health_pb2_grpc.HealthStub(channel), ModelServiceStub(channel)
             health.Check(health_pb2.HealthCheckRequest())
-            while not is_over.wait(_PROBE_INTERVAL_S):
+            while not is_over.wait(interval_s):
                 watch.health_s.append(_time(lambda: health.Check(health_pb2.HealthCheckRequest())))
                 watch.models_s.append(_time(lambda: models.ListModels(ListModelsRequest())))
                 if time.monotonic() >= looked_at + _MEMORY_INTERVAL_S:
@@ -189,7 +205,8 @@ def tell(report: Report) -> str:
         f" {report.refused} refused in p50 {1000 * report.refusal_p50_s:.1f} p99 {1000 * report.refusal_p99_s:.1f}"
         f" max {1000 * report.refusal_max_s:.1f} ms; first p50 {1000 * report.first_p50_s:.0f}"
         f" p99 {1000 * report.first_p99_s:.0f} ms, token p50 {1000 * report.token_p50_s:.2f}"
-        f" p99 {1000 * report.token_p99_s:.2f} ms; load {report.load_cores:.2f} cores; faults {report.faults}"
+        f" p99 {1000 * report.token_p99_s:.2f} ms; load {report.load_cores:.2f} cores,"
+        f" turns up to {1000 * report.load_turn_max_s:.0f} ms; faults {report.faults}"
     )
 
 

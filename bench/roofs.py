@@ -29,6 +29,12 @@ class Pace:
     chars_per_s: float
     cpu_s_per_1000_chars: float
 
+    def mean(self, other: "Pace") -> "Pace":
+        """Return what lies between this and another one."""
+        return Pace(
+            (self.chars_per_s + other.chars_per_s) / 2, (self.cpu_s_per_1000_chars + other.cpu_s_per_1000_chars) / 2
+        )
+
 
 def make_stock_loop(shape: Shape) -> Callable[[int, float], Pace]:
     """Return R0: takes rows and seconds, and runs the stock operator with sampling in NumPy."""

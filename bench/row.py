@@ -149,10 +149,13 @@ def run_null_load(null_address: str, streams: int, chars_per_message: float, win
 
 
 def _measure_turn(cell: Cell, streams: int, windows: Windows) -> _Turn:
+    """Measure a served figure between its roofs, for the machine changes within seconds."""
     r0 = cell.stock_loop(streams, windows.roof_s)
     r1 = program_loop(cell.bundle, streams, windows.roof_s)
-    engine = engine_loop(cell.bundle, ENGINE_ROWS, windows.roof_s) if streams == ENGINE_ROWS else None
     served = run_load(_plan(cell, windows, streams=streams))
+    engine = engine_loop(cell.bundle, ENGINE_ROWS, windows.roof_s) if streams == ENGINE_ROWS else None
+    r1 = r1.mean(program_loop(cell.bundle, streams, windows.roof_s))
+    r0 = r0.mean(cell.stock_loop(streams, windows.roof_s))
     rt = run_null_load(cell.null_address, streams, served.chars_per_message, windows)
     return _Turn(r0, r1, engine, served, rt)
 

@@ -30,8 +30,9 @@ def measure_single_characters(
     turns: list[dict[str, float]] = []
     plan = Plan(server.address, 1, warm_up_s=windows.warm_up_s, seconds=windows.load_s, max_chunk_tokens=1)
     for _ in range(windows.repetitions):
-        r1 = program_loop(bundle, 1, windows.roof_s, steps=1).chars_per_s
+        before = program_loop(bundle, 1, windows.roof_s, steps=1)
         served = run_load(plan)
+        r1 = before.mean(program_loop(bundle, 1, windows.roof_s, steps=1)).chars_per_s
         rt = run_null_load(null_address, 1, 1.0, windows)
         turns.append(
             {
