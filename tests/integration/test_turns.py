@@ -203,7 +203,7 @@ def test_an_estimate_of_the_wait_grows_with_the_line(alphabet: Bundle) -> None:
     scheduler = engine.lane("").scheduler
     assert 0 < scheduler.wait_s(Terms(), 100) < 0.1  # no step has been seen, but some were tried
     for _ in range(100):
-        scheduler.learn(2, 10, {"run": 0.010, "settle": 0.0})
+        scheduler.pace.learn(2, 10, {"run": 0.010, "settle": 0.0})
     for _ in range(2):
         begin(engine, "a", 10**6)
     assert scheduler.wait_s(Terms(), 0) == 0

@@ -169,7 +169,7 @@ class Lane(ABC):
         record.rows, record.steps = rows, steps
         record.stages_s = {name: marks[i + 1] - marks[i] for i, name in enumerate(STAGES)}
         if steps:
-            self.scheduler.learn(rows, steps, record.stages_s)
+            self.scheduler.pace.learn(rows, steps, record.stages_s)
         return record
 
     def _take_out(self, row: Row) -> None:  # most rows stand nowhere else

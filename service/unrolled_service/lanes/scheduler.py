@@ -6,7 +6,7 @@ on the engine's thread; its numbers, and ``wait_s``, may be read from any.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
 from unrolled_service.lanes.pace import Pace
@@ -34,6 +34,9 @@ class Scheduler:
         credit: unread characters past which a stream rests; it returns at half of it.
         turn_s: how long a stream keeps its row while others wait.
         ageing_s: how much later a stream of batch priority counts as having come.
+
+    Attributes:
+        pace: as given; whoever runs the slices tells it what they took.
     """
 
     def __init__(
@@ -48,7 +51,7 @@ class Scheduler:
         turn_s: float,
         ageing_s: float,
     ) -> None:
-        self._pace = pace
+        self.pace = pace
         self._max_rows = max_rows
         self._max_steps = max_steps
         self._slice_s = slice_s
@@ -141,7 +144,7 @@ class Scheduler:
     def choose(self, now: float) -> list[Row]:
         """Return the streams that get a row for the next slice and had none before. Comes after ``make_way``."""
         rows = min(self._max_rows, self.running + self.waiting)
-        return self._places.fill(now, min(self._longest_s(rows) / self._pace.step_s(rows), self._max_steps))
+        return self._places.fill(now, min(self._longest_s(rows) / self.pace.step_s(rows), self._max_steps))
 
     def spend(self, rows: Iterable[Row], steps: Iterable[int], now: float) -> None:
         """Let tenants' budgets pay for what a slice did, steps of each row."""
@@ -173,7 +176,7 @@ class Scheduler:
         Those of its tenant that wait before it have a turn each, or what is left of them if that is less, side by side
         on the tenant's share of the rows. Half of that counts: streams end before their time. Any thread may call it.
         """
-        step_s = self._pace.step_s(max(1, self.running))
+        step_s = self.pace.step_s(max(1, self.running))
         own_s = steps * step_s
         if self.has_room or not self.running:  # those that wait are about to get their places
             return own_s / 2
@@ -196,8 +199,8 @@ class Scheduler:
             left: steps until the last output that each of them wants.
             feeding: those of the rows that have inputs to be fed, perhaps with others.
         """
-        step_s = self._pace.step_s(len(rows))
-        overhead = self._pace.overhead_s(len(rows)) / step_s
+        step_s = self.pace.step_s(len(rows))
+        overhead = self.pace.overhead_s(len(rows)) / step_s
         worthwhile = math.ceil(overhead / _OVERHEAD_SHARE)
         if len(rows) == 1:
             (row,) = rows
@@ -218,10 +221,6 @@ class Scheduler:
         """
         messages_per_s = _CROWDED_MESSAGES_PER_S if self.is_crowded else _MESSAGES_PER_S
         return min(max(self._pause_s, samples.rows / messages_per_s), self._credit / 2 * samples.step_s)
-
-    def learn(self, rows: int, steps: int, stages_s: Mapping[str, float]) -> None:
-        """Take in what the beats of a slice took."""
-        self._pace.learn(rows, steps, stages_s)
 
     def settle(self, told: Iterable[Row]) -> list[Row]:
         """Take the rows away from streams that are finished, starved or too far ahead of their readers; return those.

@@ -12,6 +12,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
+from unrolled_service.graphs.rehearsal import rehearse_inputs
 from unrolled_service.graphs.sequence_program import SequenceBatch, SequenceOutcome, SequenceProgram
 from unrolled_service.graphs.state import Floats
 from unrolled_service.lanes.lane import Lane
@@ -33,7 +34,7 @@ class SequenceLane(Lane):
     """
 
     def __init__(self, bundle: Bundle, program: SequenceProgram, settings: Settings) -> None:
-        pace = try_out(partial(_rehearse, program), settings.max_rows)
+        pace = try_out(partial(rehearse_inputs, program), settings.max_rows)
         super().__init__(bundle, program.initial, pace, settings)
         self._program = program
         self._rows: dict[SequenceRow, None] = {}
@@ -129,16 +130,3 @@ class SequenceLane(Lane):
 def _states_of(rows: Sequence[SequenceRow]) -> Floats:
     """Return the states of rows in one array, f32[B, S]."""
     return np.stack([row.state for row in rows if row.state is not None])
-
-
-def _rehearse(program: SequenceProgram, rows: int, steps: int) -> None:
-    """Advance so many rows by so many steps, for nobody."""
-    width, every = program.input_width, np.full(rows, steps, np.int64)
-    batch = SequenceBatch(
-        inputs=np.zeros((steps, rows, width), np.float32) if width else np.zeros((steps, rows), np.int64),
-        steps=every,
-        forced=every,
-        last=np.zeros((rows, program.output_width if program.feeds_back else 0), np.float32),
-        traced=np.empty(0, np.int64),
-    )
-    program.run(batch, np.tile(program.initial, (rows, 1)))

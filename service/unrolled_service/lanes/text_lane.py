@@ -5,9 +5,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import cast
 
-import numpy as np
-
-from unrolled_service.graphs.program import NOT_FORCED, Batch, Program
+from unrolled_service.graphs.program import Program
+from unrolled_service.graphs.rehearsal import rehearse_tokens
 from unrolled_service.graphs.state import Floats
 from unrolled_service.lanes.lane import STAGES, Lane
 from unrolled_service.lanes.pace import try_out
@@ -29,7 +28,7 @@ class TextLane(Lane):
     """
 
     def __init__(self, bundle: Bundle, program: Program, settings: Settings) -> None:
-        pace = try_out(partial(_rehearse, program), settings.max_rows)
+        pace = try_out(partial(rehearse_tokens, program), settings.max_rows)
         super().__init__(bundle, program.initial, pace, settings)
         self._program = program
         size = len(program.initial)
@@ -104,15 +103,3 @@ class TextLane(Lane):
             if not row.is_finished or row.session is not None:
                 row.state = self._table.state_of(text_row)
             self._table.leave(text_row)
-
-
-def _rehearse(program: Program, rows: int, steps: int) -> None:
-    """Advance so many rows by so many steps, for nobody."""
-    batch = Batch(
-        token=np.zeros(rows, np.int64),
-        forced=np.full((steps, rows), NOT_FORCED, np.int64),
-        position=np.ones(rows, np.int64),
-        seed=np.zeros(rows, np.uint64),
-        temperature=np.ones((rows, 1), np.float32),
-    )
-    program.run(batch, np.tile(program.initial, (rows, 1)))

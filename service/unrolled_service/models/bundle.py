@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-import numpy as np
-
 from unrolled.v1.bundle_pb2 import Manifest
 from unrolled_service.errors import BundleError
-from unrolled_service.graphs.program import NOT_FORCED, Batch, Program
+from unrolled_service.graphs.program import Program
+from unrolled_service.graphs.rehearsal import rehearse_tokens
 from unrolled_service.graphs.sequence_program import SequenceProgram
 from unrolled_service.graphs.state import StateSpec
 from unrolled_service.models.assembly import Assembly
@@ -144,17 +143,10 @@ def _choose(assembly: Assembly, precision: Precision) -> tuple[str, Program | Se
 
 def time_programs(programs: Mapping[str, Program]) -> dict[str, float]:
     """Return the median seconds of a short run of each, measured in turns."""
-    batch = Batch(
-        token=np.zeros(_TRIAL_ROWS, np.int64),
-        forced=np.full((_TRIAL_STEPS, _TRIAL_ROWS), NOT_FORCED, np.int64),
-        position=np.ones(_TRIAL_ROWS, np.int64),
-        seed=np.arange(_TRIAL_ROWS, dtype=np.uint64),
-        temperature=np.ones((_TRIAL_ROWS, 1), np.float32),
-    )
     seconds: dict[str, list[float]] = {name: [] for name in programs}
     for _ in range(_TRIALS + 1):  # the first one warms up
         for name, program in programs.items():
             started = time.perf_counter()
-            program.run(batch, np.tile(program.initial, (_TRIAL_ROWS, 1)))
+            rehearse_tokens(program, _TRIAL_ROWS, _TRIAL_STEPS)
             seconds[name].append(time.perf_counter() - started)
     return {name: median(each[1:]) for name, each in seconds.items()}

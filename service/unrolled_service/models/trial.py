@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 
 from unrolled_service.errors import BundleError
-from unrolled_service.graphs.program import NOT_FORCED, Batch, Program
+from unrolled_service.graphs.program import Program
+from unrolled_service.graphs.rehearsal import rehearse_inputs, rehearse_tokens
 from unrolled_service.graphs.runtime import ProgramError
-from unrolled_service.graphs.sequence_program import SequenceBatch, SequenceProgram
 from unrolled_service.models.bundle import Bundle, make_bundle
 from unrolled_service.models.contents import Contents, read_contents
 from unrolled_service.models.golden import RunDiffers
@@ -100,34 +100,14 @@ def exercise(bundle: Bundle, rows: int) -> None:
     programs = [bundle.program] if bundle.encoder is None else [bundle.program, bundle.encoder.program]
     for program in programs:
         if isinstance(program, Program):
-            tokens, state = _generate(program, rows)
-            if tokens.min() < 0 or tokens.max() >= len(bundle.vocabulary):
+            chosen = rehearse_tokens(program, rows, _STEPS)
+            if chosen.tokens.min() < 0 or chosen.tokens.max() >= len(bundle.vocabulary):
                 raise BundleError("chooses tokens outside the vocabulary")
+            state = chosen.state
         else:
-            state = _read(program, rows)
+            state = rehearse_inputs(program, rows, _STEPS).state
         if not np.isfinite(state).all():
             raise BundleError("gives states that are not finite")
-
-
-def _generate(program: Program, rows: int) -> tuple[np.ndarray, np.ndarray]:
-    batch = Batch(
-        token=np.zeros(rows, np.int64),
-        forced=np.full((_STEPS, rows), NOT_FORCED, np.int64),
-        position=np.ones(rows, np.int64),
-        seed=np.arange(rows, dtype=np.uint64),
-        temperature=np.ones((rows, 1), np.float32),
-    )
-    outcome = program.run(batch, np.tile(program.initial, (rows, 1)))
-    return outcome.tokens, outcome.state
-
-
-def _read(program: SequenceProgram, rows: int) -> np.ndarray:
-    width = program.input_width
-    inputs = np.zeros((_STEPS, rows, width), np.float32) if width else np.zeros((_STEPS, rows), np.int64)
-    taken = np.full(rows, _STEPS, np.int64)
-    last = np.zeros((rows, program.output_width if program.feeds_back else 0), np.float32)
-    batch = SequenceBatch(inputs, taken, taken, last, np.empty(0, np.int64))
-    return program.run(batch, np.tile(program.initial, (rows, 1))).state
 
 
 def _converse(process: "subprocess.Popen[bytes]", contents: Contents, precision: Precision, limits: Limits) -> str:

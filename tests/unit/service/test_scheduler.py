@@ -55,7 +55,7 @@ def steps(scheduler: Scheduler, *rows: Stream) -> int:
 def learn(scheduler: Scheduler, rows: int, step_s: float, overhead_s: float) -> Scheduler:
     """Let a scheduler see many slices of so many rows, 10 steps each."""
     for _ in range(100):
-        scheduler.learn(rows, 10, {"gather": overhead_s / 2, "run": 10 * step_s, "settle": overhead_s / 2})
+        scheduler.pace.learn(rows, 10, {"gather": overhead_s / 2, "run": 10 * step_s, "settle": overhead_s / 2})
     return scheduler
 
 
