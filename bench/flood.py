@@ -40,6 +40,7 @@ class Plan:
         warm_up_s: time before the window.
         seconds: length of the window.
         length: characters that each call asks for.
+        text: characters the prompts are cut from, all of the bundle's vocabulary.
         hangs_up: what runs when the window is over is broken off, all in one moment; otherwise it may end.
         token: says who calls; empty where nobody is asked.
     """
@@ -50,6 +51,7 @@ class Plan:
     warm_up_s: float = 2.0
     seconds: float = 10.0
     length: int = LENGTH
+    text: str = TEXT
     hangs_up: bool = False
     token: str = ""
 
@@ -162,8 +164,8 @@ class Flood:
         """Make the calls that are due."""
         plan = self._plan
         while self._running[0] < plan.streams if plan.streams else self._due <= now:
-            start = self._serial % len(TEXT)
-            request = write_request((TEXT * 2)[start : start + PROMPT_LENGTH], plan.length, self._serial)
+            start = self._serial % len(plan.text)
+            request = write_request((plan.text * 2)[start : start + PROMPT_LENGTH], plan.length, self._serial)
             sent = time.perf_counter()
             call = Call(self.log, sent if plan.streams else self._due, sent, plan.length, self._running)
             self._connections[self._serial % _CONNECTIONS].call(GENERATE, request, call)
