@@ -87,7 +87,10 @@ class Settings(BaseSettings):
     max_rows: int = Field(256, ge=1, le=4096, description="streams that run in one slice")
     max_steps: int = Field(64, ge=1, le=1024, description="steps of one slice at most")
     slice_ms: float = Field(
-        10.0, gt=0, le=1000, description="time of a slice at most, to the nearest step; 0.1 ms a row where that is more"
+        10.0,
+        gt=0,
+        le=1000,
+        description="time of a slice at most, to the nearest step; of more than 100 rows, of each 100",
     )
     pause_ms: float = Field(
         30.0,

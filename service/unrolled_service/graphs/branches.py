@@ -1,8 +1,8 @@
 """The parts of the sampler that a slice enters only when one of its rows asks for them.
 
-Each stands in an If of the program's loop. A row that asks for nothing gets the same bits whichever
-branch its neighbours make the slice enter: its bias is 0, its penalties are neutral, its mask keeps
-everything.
+Each stands in an If of the program's loop and works on the rows that ask, ``asking`` int64[D], which are gathered and
+put back: the others pay for the If alone, and get the same bits whichever branch their neighbours make the slice enter.
+So does a row that asks for something else: its bias is 0, its penalties are neutral, its mask keeps everything.
 """
 
 from collections.abc import Sequence
@@ -12,18 +12,21 @@ from onnx import helper
 
 from unrolled_service.graphs.nodes import FLOAT, INT64, Nodes, value
 
+_ADJUSTED = (("logits", "B"), ("generated", "D"), ("fed", "D"))
+
 
 def adjust(logits: str) -> onnx.GraphProto:
     """Return the branch that counts the step's input and applies bias and penalties to the logits.
 
-    Outputs: adjusted logits, counts of generated and of fed tokens, each f32[B, V].
+    Outputs: the logits with the adjusted ones among them, f32[B, V]; counts of generated and of fed tokens, f32[D, V].
     """
     cut = Nodes("adjust")
-    hot = cut.add("OneHot", "body/input", "vocabulary_size", "off_on")
-    by_model = cut.add("Mul", hot, "body/was_generated")
+    hot = cut.add("OneHot", cut.add("Gather", "body/input", "asking"), "vocabulary_size", "off_on")
+    was_generated = cut.add("Unsqueeze", cut.add("Gather", "body/is_generated", "asking"), "one_axis")
+    by_model = cut.add("Mul", hot, cut.add("Cast", was_generated, to=FLOAT))
     generated = cut.add("Add", "body/generated", by_model, output="adjust/generated")
     fed = cut.add("Add", "body/fed", cut.add("Sub", hot, by_model), output="adjust/fed")
-    biased = cut.add("Add", logits, "bias")
+    biased = cut.add("Add", cut.add("Gather", logits, "asking"), "bias")
     is_positive = cut.add("Greater", biased, "zero")
     divided, multiplied = (cut.add(op, biased, "repetition_penalty") for op in ("Div", "Mul"))
     repeated = cut.add("Where", is_positive, divided, multiplied)
@@ -31,8 +34,9 @@ def adjust(logits: str) -> onnx.GraphProto:
     repelled = cut.add("Where", is_seen, repeated, biased)
     less_frequent = cut.add("Sub", repelled, cut.add("Mul", generated, "frequency_penalty"))
     is_present = cut.add("Cast", cut.add("Greater", generated, "zero"), to=FLOAT)
-    cut.add("Sub", less_frequent, cut.add("Mul", is_present, "presence_penalty"), output="adjust/logits")
-    outputs = [value(f"adjust/{name}", FLOAT, ["B", "V"]) for name in ("logits", "generated", "fed")]
+    adjusted = cut.add("Sub", less_frequent, cut.add("Mul", is_present, "presence_penalty"))
+    cut.add("ScatterND", logits, "asking_places", adjusted, output="adjust/logits")
+    outputs = [value(f"adjust/{name}", FLOAT, [rows, "V"]) for name, rows in _ADJUSTED]
     return helper.make_graph(cut.nodes, "adjust", [], outputs)
 
 
@@ -43,7 +47,8 @@ def cut_off(probabilities: str) -> onnx.GraphProto:
     with the highest; top_p adds up what the other two left. Output: f32[B, V].
     """
     cut = Nodes("cut")
-    cut.nodes.append(helper.make_node("TopK", [probabilities, "all"], ["cut/descending", "cut/order"], axis=-1))
+    own = cut.add("Gather", probabilities, "asking")
+    cut.nodes.append(helper.make_node("TopK", [own, "all"], ["cut/descending", "cut/order"], axis=-1))
     likeliest = cut.add("Slice", "cut/descending", "zero_axis", "one_axis", "one_axis")
     top_k = cut.add("GatherElements", "cut/descending", "top_k", axis=1)
     floor = cut.add("Max", cut.add("Mul", "min_p", likeliest), top_k)
@@ -54,21 +59,21 @@ def cut_off(probabilities: str) -> onnx.GraphProto:
     is_kept = cut.add("And", is_left, cut.add("Less", before, budget))
     kept = cut.add("Where", is_kept, "cut/descending", "one")
     smallest = cut.add("ReduceMin", kept, "one_axis", keepdims=1)
-    stays = cut.add("GreaterOrEqual", probabilities, smallest)
-    cut.add("Where", stays, probabilities, "zero", output="cut/masses")
+    masses = cut.add("Where", cut.add("GreaterOrEqual", own, smallest), own, "zero")
+    cut.add("ScatterND", probabilities, "asking_places", masses, output="cut/masses")
     return helper.make_graph(cut.nodes, "cut_off", [], [value("cut/masses", FLOAT, ["B", "V"])])
 
 
 def describe(logits: str) -> onnx.GraphProto:
     """Return the branch that describes a step: log-probabilities of its target and of the most probable.
 
-    The target is the given one, or where that is -1 the token chosen. Outputs: f32[B], f32[B, N],
-    int64[B, N].
+    The target is the given one, or where that is -1 the token chosen. Outputs: f32[D], f32[D, N],
+    int64[D, N].
     """
     cut = Nodes("describe")
-    logprobs = cut.add("LogSoftmax", logits, axis=-1)
+    logprobs = cut.add("LogSoftmax", cut.add("Gather", logits, "asking"), axis=-1)
     is_own = cut.add("Less", "body/target", "zero_token")
-    target = cut.add("Where", is_own, "body/next", "body/target")
+    target = cut.add("Where", is_own, cut.add("Gather", "body/next", "asking"), "body/target")
     chosen = cut.add("GatherElements", logprobs, cut.add("Unsqueeze", target, "one_axis"), axis=1)
     cut.add("Squeeze", chosen, "one_axis", output="describe/chosen")
     outputs = ["describe/top", "describe/top_tokens"]
@@ -78,9 +83,9 @@ def describe(logits: str) -> onnx.GraphProto:
         "describe",
         [],
         [
-            value("describe/chosen", FLOAT, ["B"]),
-            value("describe/top", FLOAT, ["B", "N"]),
-            value("describe/top_tokens", INT64, ["B", "N"]),
+            value("describe/chosen", FLOAT, ["D"]),
+            value("describe/top", FLOAT, ["D", "N"]),
+            value("describe/top_tokens", INT64, ["D", "N"]),
         ],
     )
 

@@ -5,14 +5,14 @@ The cell stays as it was exported, but for fused operators; the graph is a Scan 
     for k in range(K):                                 # K = first extent of `forced`
         input = token if forced[k] < 0 else forced[k] % V
         logits, states = cell(input, states)
-        adjusted = logits                              # or with bias and penalties, if `adjust`
-        masses = softmax(adjusted / temperature)       # or with the unlikely cut off, if `truncate`
+        adjusted = logits                              # the asking rows' with bias and penalties, if `adjust`
+        masses = softmax(adjusted / temperature)       # the asking rows' with the unlikely cut off, if `truncate`
         token = choose(masses, draws[k])               # by inverse CDF; a greedy row has all mass on the likeliest
-        tokens[k] = token                              # and its log-probability, if `describe`
+        tokens[k] = token                              # and the asking rows' log-probabilities, if `describe`
                                                        # and numbers of the new state, if `trace`
 
 It is composed in two forms: the plain one has none of the four switches and nothing behind them; a slice
-whose rows all want just a temperature does not even pay for asking. Nothing here runs the graph or knows
+whose rows all want just a temperature does not even pay for the question. Nothing here runs the graph or knows
 sessions.
 """
 
@@ -38,8 +38,8 @@ from unrolled_service.graphs.flattening import (
 from unrolled_service.graphs.nodes import BOOL, FLOAT, INT64, Nodes, value
 from unrolled_service.graphs.state import StateSpec
 
-ROW_SETTINGS = ("temperature", "top_p", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty")
-"""Names of the inputs f32[B, 1] that hold a row's sampling parameters, in the order of ``Sampling.numbers``."""
+ASKED_NUMBERS = ("top_p", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty")
+"""Names of the inputs f32[D, 1] that hold what rows ask for, in the order of ``Sampling.numbers``."""
 _LONGEST_PRODUCT = 128  # the runtime adds up products over more elements in blocks
 
 
@@ -53,13 +53,13 @@ def compose_program(
     f32[B, 1]; ``state`` f32[B, S], a row's state tensors flattened one behind the other. Outputs: ``tokens``
     int64[K, B] and ``new_state`` f32[B, S].
 
-    The full form takes besides: ``top_p``, ``min_p``, ``repetition_penalty``, ``presence_penalty``,
-    ``frequency_penalty`` f32[B, 1]; ``top_k`` int64[B, 1], the rank from 0 of the last token kept; ``bias``,
-    ``generated``, ``fed`` f32[B, V], or [B, 1] unless ``adjust``; ``target`` int64[K, B], or [K, 0] unless
-    ``describe``; ``described`` int64[1], N; ``traced`` int64[M], places in a row of the state; the switches
-    ``adjust``, ``truncate``, ``describe`` and ``trace`` bool[]. It gives besides: ``chosen`` f32[K, B], ``top``
-    f32[K, B, N] and ``top_tokens`` int64[K, B, N], empty unless ``describe``; ``trace_values`` f32[K, B, M], empty
-    unless ``trace``.
+    The full form takes besides: ``asking`` int64[D], the rows that ask for anything of what follows; ``top_p``,
+    ``min_p``, ``repetition_penalty``, ``presence_penalty``, ``frequency_penalty`` f32[D, 1]; ``top_k`` int64[D, 1],
+    the rank from 0 of the last token kept; ``bias``, ``generated``, ``fed`` f32[D, V], or [D, 1] unless ``adjust``;
+    ``target`` int64[K, D], or [K, 0] unless ``describe``; ``described`` int64[1], N; ``traced`` int64[M], places in a
+    row of the state; the switches ``adjust``, ``truncate``, ``describe`` and ``trace`` bool[]. It gives besides:
+    ``chosen`` f32[K, D], ``top`` f32[K, D, N] and ``top_tokens`` int64[K, D, N], empty unless ``describe``;
+    ``trace_values`` f32[K, B, M], empty unless ``trace``.
 
     Args:
         cell: the checked single-step graph: ``token`` and states in, ``logits`` and new states out.
@@ -81,11 +81,11 @@ def compose_program(
         _step_nodes(step, states, vocabulary_size, is_plain=is_plain),
         "step",
         [value("body/token", INT64, ["B"])]
-        + [value(f"body/{name}", FLOAT, ["B", "C"]) for name in counts]
+        + [value(f"body/{name}", FLOAT, ["D", "C"]) for name in counts]
         + [state_value(f"cell/{state.input}", state) for state in states]
         + [value(f"body/{name}", dtype, shape) for name, (dtype, shape) in of_a_step.items()],
         [value("body/next", INT64, ["B"])]
-        + [value(f"body/new_{name}", FLOAT, ["B", "C"]) for name in counts]
+        + [value(f"body/new_{name}", FLOAT, ["D", "C"]) for name in counts]
         + [state_value(f"cell/{state.output}", state) for state in states]
         + [value("body/out", INT64, ["B"])]
         + [value(f"body/{name}", dtype, shape) for name, (dtype, shape) in extras.items()],
@@ -94,6 +94,8 @@ def compose_program(
     draw_uniform(outer, outer.add("Squeeze", outer.add("Shape", "forced", start=0, end=1), "zero_axis"))
     _read_forced(outer, is_plain=is_plain)
     _settle_draws(outer)
+    if not is_plain:
+        outer.add("Unsqueeze", "asking", "one_axis", output="asking_places")
     take_apart(outer, states)
     before, after = name_states(states)
     scan = helper.make_node(
@@ -107,7 +109,7 @@ def compose_program(
     put_together(outer, states, output="new_state")
     row = [value("state", FLOAT, ["B", "S"]), value("token", INT64, ["B"]), value("forced", INT64, ["K", "B"])]
     row += [value(name, INT64, ["B"]) for name in ("seed", "position")]
-    row += [value(name, FLOAT, ["B", 1]) for name in (ROW_SETTINGS[:1] if is_plain else ROW_SETTINGS)]
+    row.append(value("temperature", FLOAT, ["B", 1]))
     graph = helper.make_graph(
         outer.nodes,
         "program",
@@ -126,13 +128,15 @@ def _of_a_step(*, is_plain: bool) -> dict[str, tuple[int, list[str | int]]]:
         "fed_token": (INT64, ["B"]),
         "draws": (FLOAT, ["B", 1]),
     }
-    return plain if is_plain else plain | {"is_generated": (BOOL, ["B"]), "target": (INT64, ["D"])}
+    return plain if is_plain else plain | {"is_generated": (BOOL, ["B"]), "target": (INT64, ["T"])}
 
 
 def _full_inputs() -> list[onnx.ValueInfoProto]:
     return [
-        value("top_k", INT64, ["B", 1]),
-        *(value(name, FLOAT, ["B", "C"]) for name in ("bias", "generated", "fed")),
+        value("asking", INT64, ["D"]),
+        *(value(name, FLOAT, ["D", 1]) for name in ASKED_NUMBERS),
+        value("top_k", INT64, ["D", 1]),
+        *(value(name, FLOAT, ["D", "C"]) for name in ("bias", "generated", "fed")),
         value("target", INT64, ["K", "D"]),
         value("described", INT64, [1]),
         value("traced", INT64, ["M"]),
@@ -167,7 +171,8 @@ def _switched_masses(body: Nodes) -> str:
         adjust("cell/logits"),
         pass_on(
             "as_is",
-            *((name, FLOAT, ["B", "C"]) for name in ("cell/logits", "body/generated", "body/fed")),
+            ("cell/logits", FLOAT, ["B", "V"]),
+            *((name, FLOAT, ["D", "C"]) for name in ("body/generated", "body/fed")),
         ),
         *("body/adjusted", "body/new_generated", "body/new_fed"),
     )
@@ -202,11 +207,8 @@ def _read_forced(outer: Nodes, *, is_plain: bool) -> None:
 
 def _choose_input(body: Nodes, *, is_plain: bool) -> None:
     body.add("Where", "body/is_free", "body/token", "body/fed_token", output="cell/token")
-    if is_plain:
-        return
-    body.add("Identity", "cell/token", output="body/input")
-    column = body.add("Unsqueeze", "body/is_generated", "one_axis")
-    body.add("Cast", column, to=FLOAT, output="body/was_generated")
+    if not is_plain:
+        body.add("Identity", "cell/token", output="body/input")
 
 
 def _settle_draws(outer: Nodes) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from unrolled_service.graphs.graph import ROW_SETTINGS, compose_program
+from unrolled_service.graphs.graph import ASKED_NUMBERS, compose_program
 from unrolled_service.graphs.runtime import Graph
 from unrolled_service.graphs.sampling import Sampling
 from unrolled_service.graphs.state import Floats, StateSpec, initial_state
@@ -23,17 +23,19 @@ NOT_FORCED = -1
 
 @dataclass(frozen=True, slots=True)
 class Extras:
-    """What a batch with a row that asks for more than a temperature needs besides.
+    """What the rows of a batch that ask for more than a temperature need besides: D of its B rows.
 
     Attributes:
-        sampling: one a row.
-        generated: f32[B, V], how often each token was generated; None where no row penalizes.
-        fed: f32[B, V], how often each was fed from a prompt; None where no row penalizes.
-        target: int64[K, B], tokens to describe, -1 for the one chosen; None describes nothing.
+        rows: int64[D], where they stand in the batch, ascending.
+        sampling: one for each of them.
+        generated: f32[D, V], how often each token was generated; None where none of them penalizes.
+        fed: f32[D, V], how often each was fed from a prompt; None where none of them penalizes.
+        target: int64[K, D], tokens to describe, -1 for the one chosen; None describes nothing.
         described: how many of the most probable tokens to describe beside the target.
         traced: int64[N], places in a row of the state to report after each step; None reports nothing.
     """
 
+    rows: Tokens
     sampling: Sequence[Sampling]
     generated: Floats | None = None
     fed: Floats | None = None
@@ -66,14 +68,16 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Descriptions:
-    """Log-probabilities of a run's steps.
+    """Log-probabilities of a run's steps, for the rows that ask.
 
     Attributes:
-        chosen: f32[K, B], of each step's target.
-        top: f32[K, B, N], the highest ones, descending.
-        top_tokens: int64[K, B, N], their tokens.
+        rows: int64[D], where those stand in the batch, ascending.
+        chosen: f32[K, D], of each step's target.
+        top: f32[K, D, N], the highest ones, descending.
+        top_tokens: int64[K, D, N], their tokens.
     """
 
+    rows: Tokens
     chosen: Floats
     top: Floats
     top_tokens: Tokens
@@ -148,7 +152,7 @@ class Program:
         return Outcome(
             tokens,
             new_state,
-            Descriptions(*descriptions) if batch.extras.target is not None else None,
+            Descriptions(batch.extras.rows, *descriptions) if batch.extras.target is not None else None,
             trace if batch.extras.traced is not None else None,
         )
 
@@ -158,7 +162,8 @@ class Program:
         adjusts = any(each.adjusts for each in sampling)
         unused = np.zeros((rows, 1), np.float32)
         return {
-            **{name: numbers[:, i : i + 1] for i, name in enumerate(ROW_SETTINGS)},
+            "asking": extras.rows,
+            **{name: numbers[:, i : i + 1] for i, name in enumerate(ASKED_NUMBERS)},
             "top_k": np.array([[min(each.top_k - 1, last) if each.top_k else last] for each in sampling], np.int64),
             "bias": self._bias(sampling) if adjusts else unused,
             "generated": self._counts(extras.generated, rows) if adjusts else unused,

@@ -16,7 +16,7 @@ class Sampling:
         presence_penalty: subtracted from the logits of tokens generated before, -2 to 2.
         frequency_penalty: subtracted from a token's logit for each time it was generated, -2 to 2.
         logit_bias: pairs of a token and what is added to its logit.
-        numbers: derived once, as every slice asks: temperature, top_p, min_p and the three penalties.
+        numbers: derived once, as every slice asks: top_p, min_p and the three penalties.
         truncates: derived: any token can be cut off.
         penalizes: derived: the choice depends on what was fed and generated before.
         adjusts: derived: the logits are changed before the temperature.
@@ -40,7 +40,7 @@ class Sampling:
         penalizes = penalties != (1.0, 0.0, 0.0)
         is_cut = self.top_k > 0 or self.top_p < 1.0 or self.min_p > 0.0
         for name, value in (
-            ("numbers", (self.temperature, self.top_p, self.min_p, *penalties)),
+            ("numbers", (self.top_p, self.min_p, *penalties)),
             ("truncates", self.temperature > 0 and is_cut),
             ("penalizes", penalizes),
             ("adjusts", penalizes or bool(self.logit_bias)),

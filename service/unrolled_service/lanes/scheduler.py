@@ -19,7 +19,7 @@ _OVERHEAD_SHARE = 0.03
 _HURRY_S = 0.0025
 _MESSAGES_PER_S = 3500
 _CROWDED_MESSAGES_PER_S = 1000
-_ROWS_PER_S = 10_000
+_ROWS = 100  # that a slice of the set length has; with more it is longer in proportion
 
 
 class Scheduler:
@@ -188,11 +188,11 @@ class Scheduler:
         """Return K for a slice.
 
         Newcomers wait for the slice in progress, so it is as short as it can be without its own cost, what it
-        takes beside its run, coming to more than 3 % of it; never longer than the time budget, or 0.1 ms a row
-        where that is more, and not past the last token anybody wants. It ends earlier for a stream that runs alone
-        and is to get its first token, or whose caller is in a hurry; and with the first tokens of others, if that makes
-        it no less than half as long. Where rows end before, it ends with that one of them after which it would give
-        fewer wanted steps a second: those that have ended compute for nothing until the others are through.
+        takes beside its run, coming to more than 3 % of it; never longer than the time budget, with more than 100 rows
+        a hundredth of it for each, and not past the last token anybody wants. It ends earlier for a stream that runs
+        alone and is to get its first token, or whose caller is in a hurry; and with the first tokens of others, if that
+        makes it no less than half as long. Where rows end before, it ends with that one of them after which it would
+        give fewer wanted steps a second: those that have ended compute for nothing until the others are through.
 
         Args:
             rows: of the slice.
@@ -245,7 +245,7 @@ class Scheduler:
 
     def _longest_s(self, rows: int) -> float:
         """Return how long a slice of so many rows may take: half as long while tenants compete for places."""
-        longest_s = max(self._slice_s, rows / _ROWS_PER_S)
+        longest_s = self._slice_s * max(1.0, rows / _ROWS)
         return longest_s / 2 if self._places.is_contended else longest_s
 
     def _rouse(self, now: float) -> None:

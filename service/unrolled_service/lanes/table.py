@@ -199,17 +199,19 @@ class Table:
         self._state = self._state[:last]
 
     def _extras(self, rows: Sequence[TextRow], steps: int) -> Extras:
-        counts = np.zeros((len(rows), 2, self._vocabulary_size), np.float32)
-        for row in rows:
+        asking = [row for row in rows if not row.is_plain]
+        counts = np.zeros((len(asking), 2, self._vocabulary_size), np.float32)
+        for count, row in zip(counts, asking, strict=True):
             if row.counts is not None:
-                counts[row.place] = row.counts.reshape(2, -1)
-        described = max(row.described for row in rows)
-        traced = np.unique(np.concatenate([row.traced for row in rows]))
+                count[:] = row.counts.reshape(2, -1)
+        described = max(row.described for row in asking)
+        traced = np.unique(np.concatenate([row.traced for row in asking]))
         return Extras(
-            sampling=[row.sampling for row in rows],
+            rows=np.array([row.place for row in asking], np.int64),
+            sampling=[row.sampling for row in asking],
             fed=np.ascontiguousarray(counts[:, 0]),
             generated=np.ascontiguousarray(counts[:, 1]),
-            target=_targets(rows, steps) if described else None,
+            target=_targets(asking, steps) if described else None,
             described=described,
             traced=traced if len(traced) else None,
         )
@@ -221,9 +223,9 @@ def _bytes_of(states: Floats | None) -> memoryview:
 
 def _targets(rows: Sequence[TextRow], steps: int) -> Tokens:
     targets = np.full((steps, len(rows)), -1, np.int64)
-    for row in rows:
+    for i, row in enumerate(rows):
         given = row.targets(steps)
-        targets[: len(given), row.place] = given
+        targets[: len(given), i] = given
     return targets
 
 

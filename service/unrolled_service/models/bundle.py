@@ -26,6 +26,7 @@ from unrolled_service.snapshots.snapshot import Host
 
 _TRIALS, _TRIAL_ROWS, _TRIAL_STEPS = 5, 64, 16
 _WORTHWHILE = 1.2
+_UNASKED_LOSS = 0.01  # nats per character, which the export refuses too unless it is told to accept more
 _log = logging.getLogger(__name__)
 
 
@@ -125,12 +126,19 @@ def _choose(assembly: Assembly, precision: Precision) -> tuple[str, Program | Se
     if not files or not isinstance(fp32, Program):
         return "fp32", fp32, ()
     programs = {"fp32": fp32}
-    for name, pair in files.items():
+    passed_over: tuple[str, ...] = ()
+    for form in assembly.manifest.variants:
+        name, loss = form.precision, form.evaluation.nats_per_char - form.baseline.nats_per_char
         try:
-            programs[name] = assembly.prove_plain(*pair)
+            program = assembly.prove_plain(*files[name])
         except RunDiffers as error:
             _log.warning("%s; %s is not considered", error, name)
-    passed_over = tuple(name for name in files if name not in programs)
+            passed_over += (name,)
+            continue
+        if loss > _UNASKED_LOSS:
+            _log.warning("%s: %s loses %.4f nats per character, so it is served only if asked for", place, name, loss)
+            continue
+        programs[name] = program
     if len(programs) == 1:
         return "fp32", fp32, passed_over
     seconds = time_programs(programs)

@@ -62,7 +62,7 @@ def _run(program: Program | SequenceProgram, vocabulary_size: int, rows: slice) 
         position=np.ones(size, np.int64),
         seed=np.full(size, SEED, np.uint64),
         temperature=np.ones((size, 1), np.float32),
-        extras=Extras([Sampling()] * size, target=np.full(forced.shape, -1, np.int64), described=1),
+        extras=Extras(np.arange(size), [Sampling()] * size, target=np.full(forced.shape, -1, np.int64), described=1),
     )
     outcome = program.run(batch, np.tile(program.initial, (size, 1)))
     described = [outcome.descriptions.chosen] if outcome.descriptions else []

@@ -52,7 +52,7 @@ class Drawing(SequenceRow):
         self._answers: list[Answer] = []
         self._shown = 0
         if self.trail:
-            self.trail.add(fed.ravel().tolist())
+            self.trail.add(fed)
 
     @property
     def steps_left(self) -> int:
@@ -76,7 +76,7 @@ class Drawing(SequenceRow):
         count = steps - first
         self._answers += part.answers(first)
         if self.trail:
-            self.trail.add(part.outputs[first:].ravel().tolist())
+            self.trail.add(part.outputs[first:])
         self.note_outputs(count, part.ended_at, part.step_s, record)
         record.generated_tokens += count
         self._left -= count

@@ -129,4 +129,4 @@ class ReadingRow(SequenceRow):
 
     def _note(self, inputs: Inputs) -> None:
         if self.trail:
-            self.trail.add(inputs.ravel().tolist())
+            self.trail.add(inputs)

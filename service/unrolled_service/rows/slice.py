@@ -6,14 +6,16 @@ Written on the engine's thread; a ``Slice`` is read on the event loop afterwards
 import math
 from collections import defaultdict
 from dataclasses import dataclass, field
-from functools import cached_property
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from unrolled_service.errors import UnrolledError
 from unrolled_service.graphs.program import Descriptions, Tokens
 from unrolled_service.graphs.state import Floats
 from unrolled_service.rows.delivery import Delivery, Described
+from unrolled_service.sessions.history import Format
 
 
 @dataclass
@@ -41,15 +43,17 @@ class Samples:
     def __post_init__(self) -> None:
         self.steps: int = self.tokens.shape[0]
         self.rows: int = self.tokens.shape[1]
+        self._items: NDArray[Any] | None = None
 
     def text_of(self, row: int, first: int, end: int) -> str:
         """Return the samples of a row from step ``first`` to ``end``."""
         return self.text[row + first * self.rows : end * self.rows : self.rows]
 
-    @cached_property
-    def columns(self) -> list[list[int]]:
-        """The tokens of each row."""
-        return self.tokens.T.tolist()  # type: ignore[no-any-return]
+    def items(self, form: Format) -> NDArray[Any]:
+        """Return the tokens as histories keep what was generated, [B, K]; made once, for all rows."""
+        if self._items is None:
+            self._items = np.ascontiguousarray(self.tokens.T + form.vocabulary_size, form.typecode)
+        return self._items
 
     def describe(self, row: int, first: int, end: int, *, count: int | None, traced: Tokens) -> list[Described]:
         """Describe the steps of a row from ``first`` to ``end``.
@@ -73,9 +77,10 @@ class Samples:
         found = self.descriptions
         if found is None:
             raise UnrolledError("a row asked for log-probabilities that were not computed")
-        chosen = found.chosen[first:end, row].tolist()
-        tops = found.top[first:end, row, :count].tolist()
-        tokens = found.top_tokens[first:end, row, :count].tolist()
+        i = int(np.searchsorted(found.rows, row))
+        chosen = found.chosen[first:end, i].tolist()
+        tops = found.top[first:end, i, :count].tolist()
+        tokens = found.top_tokens[first:end, i, :count].tolist()
         return [Described(c, list(zip(t, p, strict=True))) for c, t, p in zip(chosen, tokens, tops, strict=True)]
 
 

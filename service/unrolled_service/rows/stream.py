@@ -85,7 +85,7 @@ class Stream(TextRow):
         self._untold = ""
         self._stop: str | None = None
         if self.trail:
-            self.trail.add(prompt.tolist())
+            self.trail.add(prompt)
         if generation.sampling.penalizes:
             counts = session.history.counts(session.consumed) if session else np.zeros(2 * vocabulary_size)
             self.counts = counts.astype(np.float32)
@@ -106,7 +106,7 @@ class Stream(TextRow):
         if end <= first or self.is_finished:
             return
         if self.trail:
-            self.trail.add([token + self._vocabulary_size for token in samples.columns[i][first:end]])
+            self.trail.add(samples.items(self.trail.form)[i, first:end])
         if self._is_described:
             self._descriptions += samples.describe(i, first, end, count=self.described or None, traced=self.traced)
         self._append(samples.text_of(i, first, end), samples, record)

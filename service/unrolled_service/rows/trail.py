@@ -3,7 +3,10 @@
 Runs on the engine's thread.
 """
 
-from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from unrolled_service.sessions.history import Items
 from unrolled_service.sessions.session import Session
@@ -15,16 +18,20 @@ class Trail:
     Args:
         session: whose history follows as the call's text is delivered.
         width: F, numbers of a vector; 0 for tokens.
+
+    Attributes:
+        form: of the items.
     """
 
     def __init__(self, session: Session, width: int) -> None:
         self._session = session
         self._width = width or 1
-        self._log = session.history.form.make_items()
+        self.form = session.history.form
+        self._log = self.form.make_items()
 
-    def add(self, items: Iterable[float]) -> None:
-        """Append inputs: tokens, V added to generated ones, or the numbers of vectors."""
-        self._log.extend(items)
+    def add(self, items: NDArray[Any]) -> None:
+        """Append inputs: tokens int64[N], V added to generated ones, or vectors f32[N, F]."""
+        self._log.frombytes(np.ascontiguousarray(items, self._log.typecode).tobytes())
 
     def unrecorded(self, position: int) -> Items:
         """Return the inputs before a position that the session's history lacks."""

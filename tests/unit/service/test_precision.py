@@ -30,13 +30,15 @@ from unrolled_service.settings import Precision, Settings
 V, H = 9, 32
 
 
-def add_variant(folder: Path, cell: bytes, golden: bytes) -> None:
+def add_variant(folder: Path, cell: bytes, golden: bytes, loss: float = 0.0) -> None:
     files = {"cell.int8.onnx": cell, "golden.int8.json": golden}
     for name, content in files.items():
         (folder / name).write_bytes(content)
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["files"] |= {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-    manifest["variants"] = [{"precision": "int8", "cell": "cell.int8.onnx", "golden": "golden.int8.json"}]
+    variant = {"precision": "int8", "cell": "cell.int8.onnx", "golden": "golden.int8.json"}
+    measured = {"baseline": {"natsPerChar": 1.5}, "evaluation": {"natsPerChar": 1.5 + loss}}
+    manifest["variants"] = [variant | measured]
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
@@ -87,6 +89,19 @@ def test_auto_takes_what_is_clearly_faster(
     assert [record.message for record in caplog.records] == [
         f"{folder}: serving {chosen}; a step of 64 rows takes fp32 62.500 ms, int8 {1e3 * int8 / 16:.3f} ms"
     ]
+
+
+@pytest.mark.parametrize(("loss", "chosen"), [(-0.2, "int8"), (0.0099, "int8"), (0.0101, "fp32")])
+def test_auto_takes_nothing_that_is_clearly_worse(
+    folder: Path, loss: float, chosen: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    set_seconds(monkeypatch, 1.0, 0.1)
+    add_variant(folder, (folder / "cell.int8.onnx").read_bytes(), (folder / "golden.int8.json").read_bytes(), loss)
+
+    bundle = load_bundle(folder)
+    assert (bundle.precision, bundle.passed_over) == (chosen, ())
+    assert ("int8 loses 0.0101 nats per character, so it is served only if asked for" in caplog.text) == (loss > 0.01)
+    assert load_bundle(folder, "int8").precision == "int8"
 
 
 def test_auto_measures_every_form() -> None:

@@ -92,8 +92,8 @@ def batches(draw: st.DrawFn) -> tuple[NDArray[np.float32], Batch]:
     forced = random.integers(0, 2 * vocabulary_size, (steps, rows))
     for row in range(rows):
         forced[draw(st.integers(0, steps)) :, row] = NOT_FORCED
-    target = random.integers(-1, vocabulary_size, (steps, rows)) if draw(st.booleans()) else None
     sampling = draw(st.lists(SAMPLINGS, min_size=rows, max_size=rows))
+    asking = np.flatnonzero(draw(st.lists(st.booleans(), min_size=rows, max_size=rows)))
     return table, Batch(
         token=random.integers(0, vocabulary_size, rows),
         forced=forced,
@@ -101,15 +101,18 @@ def batches(draw: st.DrawFn) -> tuple[NDArray[np.float32], Batch]:
         seed=random.integers(0, 2**63, rows).astype(np.uint64),
         temperature=temperatures(sampling),
         extras=Extras(
-            sampling=sampling,
-            generated=random.integers(0, 3, (rows, vocabulary_size)).astype(np.float32),
-            fed=random.integers(0, 2, (rows, vocabulary_size)).astype(np.float32),
-            target=target,
+            rows=asking,
+            sampling=[sampling[row] for row in asking],
+            generated=random.integers(0, 3, (len(asking), vocabulary_size)).astype(np.float32),
+            fed=random.integers(0, 2, (len(asking), vocabulary_size)).astype(np.float32),
+            target=random.integers(-1, vocabulary_size, (steps, len(asking))) if draw(st.booleans()) else None,
             described=draw(st.integers(1, vocabulary_size)),
             traced=draw(
                 st.none() | st.lists(st.integers(0, 3), max_size=5).map(lambda places: np.array(places, np.int64))
             ),
-        ),
+        )
+        if len(asking)
+        else None,
     )
 
 
@@ -118,16 +121,19 @@ def batches(draw: st.DrawFn) -> tuple[NDArray[np.float32], Batch]:
 def test_every_step_equals_the_reference(case: tuple[NDArray[np.float32], Batch]) -> None:
     table, batch = case
     (steps, rows), vocabulary_size = batch.forced.shape, len(table)
-    extras = batch.extras
-    assert extras is not None
-    assert extras.generated is not None
-    assert extras.fed is not None
+    extras = batch.extras or Extras(np.empty(0, np.int64), [])
+    nothing = np.zeros((rows, vocabulary_size), np.float32)
 
     outcome = make_table_program(table).run(batch, np.zeros((rows, 4), np.float32))
 
+    places = {int(row): i for i, row in enumerate(extras.rows)}
     for row in range(rows):
-        token, state = int(batch.token[row]), np.zeros(4, np.float32)
-        generated, fed = extras.generated[row].copy(), extras.fed[row].copy()
+        token, state, i = int(batch.token[row]), np.zeros(4, np.float32), places.get(row)
+        sampling = Sampling(float(batch.temperature[row, 0])) if i is None else extras.sampling[i]
+        generated, fed = (
+            (nothing if i is None or counts is None else counts[[i]])[0].copy()
+            for counts in (extras.generated, extras.fed)
+        )
         for step in range(steps):
             code = int(batch.forced[step, row])
             token = token if code < 0 else code % vocabulary_size
@@ -135,10 +141,10 @@ def test_every_step_equals_the_reference(case: tuple[NDArray[np.float32], Batch]
             logits, state = reference_step(table, token, state)
             draw = uniform(int(batch.seed[row]), int(batch.position[row]) + step)
             token = int(outcome.tokens[step, row])
-            adjusted = adjust(logits, extras.sampling[row], generated, fed)
-            assert token in allowed(adjusted, float(draw), extras.sampling[row])
-            if extras.target is not None:
-                check_description(outcome, step, row, logits, int(extras.target[step, row]), extras.described)
+            adjusted = adjust(logits, sampling, generated, fed)
+            assert token in allowed(adjusted, float(draw), sampling)
+            if i is not None and extras.target is not None:
+                check_description(outcome, step, row, logits, int(extras.target[step, i]), extras.described)
             if extras.traced is not None:
                 assert outcome.trace is not None
                 assert np.allclose(outcome.trace[step, row], state[extras.traced], atol=1e-6)
@@ -170,9 +176,10 @@ def check_description(
     target = int(outcome.tokens[step, row]) if target < 0 else target
     found = outcome.descriptions
     assert found is not None
-    assert np.isclose(found.chosen[step, row], logprobs[target], atol=1e-4)
-    assert np.allclose(found.top[step, row], np.sort(logprobs)[::-1][:described], atol=1e-4)
-    assert np.allclose(logprobs[found.top_tokens[step, row]], found.top[step, row], atol=1e-4)
+    i = found.rows.tolist().index(row)
+    assert np.isclose(found.chosen[step, i], logprobs[target], atol=1e-4)
+    assert np.allclose(found.top[step, i], np.sort(logprobs)[::-1][:described], atol=1e-4)
+    assert np.allclose(logprobs[found.top_tokens[step, i]], found.top[step, i], atol=1e-4)
 
 
 def allowed(logits: NDArray[np.float32], draw: float, sampling: Sampling) -> set[int]:
@@ -236,6 +243,7 @@ def test_a_row_does_not_depend_on_its_neighbours_or_on_k(neighbours: int) -> Non
 
     def run(rows: int, steps: int, sampling: list[Sampling]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         state, taken, token = np.zeros((rows, 4), np.float32), [], np.zeros(rows, np.int64)
+        asking = [row for row, each in enumerate(sampling) if each != Sampling()]
         for start in range(0, 24, steps):
             batch = Batch(
                 token,
@@ -243,7 +251,7 @@ def test_a_row_does_not_depend_on_its_neighbours_or_on_k(neighbours: int) -> Non
                 np.full(rows, start),
                 np.arange(rows, dtype=np.uint64) + np.uint64(5),
                 temperatures(sampling),
-                None if all(each == Sampling() for each in sampling) else Extras(sampling),
+                Extras(np.array(asking), [sampling[row] for row in asking]) if asking else None,
             )
             outcome = program.run(batch, state)
             tokens, state = outcome.tokens, outcome.state
@@ -279,7 +287,9 @@ def test_greedy_takes_the_first_of_the_likeliest_whatever_the_draw(
         np.arange(rows),
         np.arange(rows, dtype=np.uint64),
         np.zeros((rows, 1), np.float32),
-        None if is_plain else Extras([Sampling(temperature=0.0, top_k=i, logit_bias=((0, 0.0),)) for i in range(rows)]),
+        None
+        if is_plain
+        else Extras(np.arange(rows), [Sampling(temperature=0.0, top_k=i, logit_bias=((0, 0.0),)) for i in range(rows)]),
     )
     program = make_table_program(np.tile(logits, (size, 1)))
 

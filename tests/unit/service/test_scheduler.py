@@ -88,6 +88,12 @@ def test_k_never_takes_longer_than_a_slice_should() -> None:
     assert steps(learn(make_scheduler(), 2, 1.0, overhead_s=1.0), *rows) == 1
 
 
+def test_the_longest_slice_grows_with_its_rows_beyond_a_hundred() -> None:
+    for rows, expected in ((100, 5), (101, 5), (200, 10), (256, 13)):
+        scheduler = learn(make_scheduler(max_rows=256, slice_s=0.005), rows, 0.001, overhead_s=1.0)
+        assert steps(scheduler, *[begun(make_stream()) for _ in range(rows)]) == expected
+
+
 def test_slices_are_half_as_long_while_tenants_compete_for_places() -> None:
     pace = Pace(4, {1: 0.001, 2: 0.001, 4: 0.002})  # the other two places bring nothing
     scheduler = Scheduler(

@@ -1,5 +1,6 @@
 """The batch between slices, against plain lists."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,6 +16,7 @@ from unrolled_service.rows.row import NOWHERE
 from unrolled_service.rows.slice import Samples, Slice
 from unrolled_service.rows.text_row import TextRow
 
+PLAIN = Sampling()
 SIZE, V, MAX_ROWS, MAX_STEPS = 3, 26, 6, 4
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
@@ -22,12 +24,14 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz"
 class Probe(TextRow):
     """A row that notes every sample it takes; its state is its number, and the steps that it took."""
 
-    def __init__(self, number: int, *, is_watched: bool, forced: list[int]) -> None:
+    def __init__(
+        self, number: int, *, is_watched: bool = False, forced: Sequence[int] = (), sampling: Sampling = PLAIN
+    ) -> None:
         super().__init__(
             Reader(),
             lane="",
             session=None,
-            sampling=Sampling(),
+            sampling=sampling,
             seed=number,
             forced=np.array(forced, np.int64),
             arrived=0.0,
@@ -130,3 +134,20 @@ def test_a_row_that_is_never_due_is_asked_before_its_samples_are_forgotten() -> 
         table.plan(1e9)
     assert batch.forced.shape == (2, 1)
     assert 200 / 32 <= asked <= 10
+
+
+def test_only_what_asks_for_more_is_handed_over_as_such() -> None:
+    table = Table(SIZE, V, MAX_ROWS, MAX_STEPS)
+    rows = [Probe(0), Probe(1, sampling=Sampling(top_k=3)), Probe(2), Probe(3, sampling=Sampling(presence_penalty=1.0))]
+    batch, _ = table.batch(table.arrange(rows, Slice("")), 2)
+
+    assert batch.extras is not None
+    asking = [rows[1], rows[3]]
+    assert batch.extras.rows.tolist() == [row.place for row in asking]
+    assert batch.extras.sampling == [row.sampling for row in asking]
+    assert batch.extras.target is None
+
+    for row in asking:
+        table.leave(row)
+    batch, _ = table.batch(table.arrange([], Slice("")), 2)
+    assert batch.extras is None

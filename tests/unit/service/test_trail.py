@@ -1,5 +1,6 @@
 """A trail against plain lists: what of a call its session's history gets, and when."""
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,7 +26,7 @@ def test_a_history_follows_to_positions_and_no_further(width: int, past: int, ac
         items = (
             [float(len(added) + i) for i in range(count * size)] if width else [len(added) + i for i in range(count)]
         )
-        trail.add(items)
+        trail.add(np.array(items, np.float32).reshape(-1, width) if width else np.array(items, np.int64))
         added += items
         position = past + (len(added) // size) * share // 40
 
