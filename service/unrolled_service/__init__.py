@@ -9,7 +9,7 @@ The life of one token, package by package; each module imports only from those a
 3. ``snapshots``: ``keys``, ``envelope``, ``snapshot``, ``numerics``
        a session as signed bytes, and whose arithmetic continues it
 4. ``graphs``: ``state``, ``sampling``, ``runtime``, ``nodes``, ``branches``, ``draws``, ``fusion``, ``parting``,
-   ``flattening``, ``graph``, ``sequence_graph``, ``program``, ``sequence_program``
+   ``flattening``, ``graph``, ``sequence_graph``, ``program``, ``sequence_program``, ``rehearsal``
        what a state is, how a token is chosen; what runs a graph; the cell as one that takes many steps, with the
        sampler or without it; running those
 5. ``sessions``: ``arena``, ``history``, ``session``, ``residency``, ``holdings``

@@ -24,7 +24,7 @@ PACKAGES = (
     (
         "graphs",
         "state sampling runtime nodes branches draws fusion parting flattening graph sequence_graph"
-        " program sequence_program",
+        " program sequence_program rehearsal",
     ),
     ("sessions", "arena history session residency holdings"),
     (
