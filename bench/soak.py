@@ -35,12 +35,13 @@ OUTPUT = Path("build/soak.json")
 STEADY, FROZEN = 32, 8
 VERSIONS = {"old": 24, "new": 40}  # units of the layers of the bundle that is replaced
 _RELOAD_S = 7.0
-_FREEZE_S, _THAW_S = 45.0, 15.0  # a server gives up on a frozen caller after 30 s
+_FREEZE_EVERY_S, _FROZEN_SHARE = 60.0, 0.75  # a server gives up on a frozen caller after 30 s
 _SAMPLES = 1200
 _REST_S, _START_S, _END_S = 60.0, 60.0, 60.0
 _LEAK_BYTES = 90  # of grpc.aio, for each cancelled call
 _POOLED = 6  # threads that asyncio and gRPC add to their pools as they are needed
 _SLACK_BYTES, _SLACK_SHARE = 8 << 20, 0.02
+_CANCELLED_SHARE = 0.3
 
 
 @dataclass(frozen=True)
@@ -51,21 +52,29 @@ class Soak:
         samples: of the server, over time.
         report: what became of the calls.
         reloads: how often the bundle was replaced.
+        freezes: how often callers stood still.
         before, after: the server without load.
     """
 
     samples: list[Sample]
     report: Report
     reloads: int
+    freezes: int
     before: Sample
     after: Sample
 
     def judge(self) -> Iterator[Target]:
-        """Yield the claims. Memory may grow in the first half: only there things are met for the first time."""
+        """Yield what was done, and the claims. Memory may grow in the first half: much is new there."""
+        ends = self.report.ends
+        yield Target("cancelled-share", ends["cancelled"] / max(1, ends.total()), _CANCELLED_SHARE)
+        for name in ("slow", "talked", "expired"):
+            yield Target(name, ends[name], 1)
+        yield Target("reloads", self.reloads, 1)
+        yield Target("freezes", self.freezes, 1)
         memory = [sample.memory_bytes for sample in self.samples]
         half, quarter = len(memory) // 2, max(1, len(memory) // 4)
         level = max(memory[half:-quarter], default=memory[-1])
-        leak = _LEAK_BYTES * self.report.ends["cancelled"]
+        leak = _LEAK_BYTES * ends["cancelled"]
         growth, allowed = max(memory[-quarter:]) - level, _SLACK_BYTES + _SLACK_SHARE * level + leak
         yield Target("memory-growth-mib", growth / 2**20, round(allowed / 2**20, 1), is_upper=True)
         for name in ("active", "waiting", "sessions", "slots"):
@@ -127,11 +136,11 @@ def run(folder: Path, seconds: float) -> Soak:
             sampler.sampling(),
             _reloading(admin) as loads,
         ):
-            _freeze_now_and_then(unsteady, steady)
+            freezes = _freeze_now_and_then(unsteady, steady, min(_FREEZE_EVERY_S, seconds / 2))
             report = _read_report(steady) + _read_report(unsteady)
         with suppress(TimeoutError):
             wait_until(lambda: _is_at_rest(sampler.look(), before), "nothing is left", limit_s=_REST_S)
-        return Soak(sampler.samples, report, len(loads), before, sampler.look())
+        return Soak(sampler.samples, report, len(loads), freezes, before, sampler.look())
 
 
 def _record(server: ServerProcess, admin: AdminClient) -> list[list[Items]]:
@@ -182,15 +191,18 @@ def _reloading(admin: AdminClient) -> Iterator[list[str]]:
         thread.join()
 
 
-def _freeze_now_and_then(process: subprocess.Popen[str], other: subprocess.Popen[str]) -> None:
-    """Stop a process again and again until another one ends; then let it go on."""
-    started = time.monotonic()
+def _freeze_now_and_then(process: subprocess.Popen[str], other: subprocess.Popen[str], every_s: float) -> int:
+    """Stop a process for three quarters of each period until another one ends, then let it go on; return how often."""
+    started, freezes, is_frozen = time.monotonic(), 0, False
     while other.poll() is None:
-        phase_s = (time.monotonic() - started) % (_FREEZE_S + _THAW_S)
-        process.send_signal(signal.SIGCONT if phase_s < _THAW_S else signal.SIGSTOP)
+        was_frozen, phase = is_frozen, (time.monotonic() - started) / every_s % 1
+        is_frozen = phase >= 1 - _FROZEN_SHARE
+        process.send_signal(signal.SIGSTOP if is_frozen else signal.SIGCONT)
+        freezes += is_frozen and not was_frozen
         with suppress(subprocess.TimeoutExpired):
-            other.wait(1.0)
+            other.wait(every_s / 60)
     process.send_signal(signal.SIGCONT)
+    return freezes
 
 
 def _read_report(process: subprocess.Popen[str]) -> Report:
