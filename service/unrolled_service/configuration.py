@@ -19,7 +19,9 @@ from unrolled_service.settings import Settings
 
 PREFIX = "UNROLLED_"
 FILE_VARIABLE = "UNROLLED_CONFIG"
-OTHERS_VARIABLES = frozenset({"UNROLLED_SERVER", "UNROLLED_TOKEN", "UNROLLED_REQUIRE_PROGRAMS"})
+OTHERS_VARIABLES = frozenset(
+    {"UNROLLED_SERVER", "UNROLLED_ADMIN_SERVER", "UNROLLED_TOKEN", "UNROLLED_REQUIRE_PROGRAMS"}
+)
 """Variables of the client and of the tests."""
 DEFAULT = "default"
 

@@ -3,16 +3,23 @@
 import re
 from pathlib import Path
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.alphabet import write_bundle
 from tests.support.server import running_server
 from tests.support.settings_table import insert_tables
-from unrolled_client.channel import TARGET_VARIABLE
-from unrolled_service.configuration import OTHERS_VARIABLES
+from unrolled_service.configuration import FILE_VARIABLE, OTHERS_VARIABLES, read_configuration
 from unrolled_service.settings import GROUPS, Settings
 
-TEXT = (Path(__file__).resolve().parents[2] / "docs" / "operations.md").read_text()
+ROOT = Path(__file__).resolve().parents[2]
+TEXT = (ROOT / "docs" / "operations.md").read_text()
+
+
+def find_variables(folder: Path, suffix: str) -> set[str]:
+    """Return the variables that the files below a folder name."""
+    texts = (path.read_text() for path in folder.rglob(f"*{suffix}"))
+    return {name for text in texts for name in re.findall(r"\bUNROLLED_[A-Z_]*[A-Z]\b", text)}
 
 
 def test_the_tables_of_settings_are_the_programs() -> None:
@@ -24,8 +31,17 @@ def test_every_setting_has_its_group() -> None:
     assert sorted(grouped) == sorted(Settings.model_fields)
 
 
-def test_the_clients_variable_is_let_be() -> None:
-    assert TARGET_VARIABLE in OTHERS_VARIABLES
+def test_the_clients_variables_are_let_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = find_variables(ROOT / "clients", ".py")
+    assert names >= {"UNROLLED_SERVER", "UNROLLED_ADMIN_SERVER", "UNROLLED_TOKEN"}
+    for name in names:
+        monkeypatch.setenv(name, "x")
+    assert read_configuration({}).settings == Settings()
+
+
+def test_every_documented_variable_is_somebodys() -> None:
+    ours = {f"UNROLLED_{name.upper()}" for name in Settings.model_fields}
+    assert find_variables(ROOT / "docs", ".md") <= {*ours, *OTHERS_VARIABLES, FILE_VARIABLE}
 
 
 def test_a_table_says_name_default_limits_and_meaning() -> None:
