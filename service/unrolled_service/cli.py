@@ -53,7 +53,7 @@ def _option(name: str, field: FieldInfo) -> click.Option:
         choice = click.Choice(get_args(field.annotation))
         return click.Option([flag], type=choice, help=f"{text}. Default: {field.default}.")
     if field.annotation is bool:
-        return click.Option([flag], is_flag=True, default=None, help=f"{text}.")
+        return click.Option([f"{flag}/--no-{flag[2:]}"], default=None, help=f"{text}.")
     return click.Option(
         [flag],
         metavar=next(word for kind, word in _METAVARS.items() if field.annotation in (kind, kind | None)),

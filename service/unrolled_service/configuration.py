@@ -64,7 +64,7 @@ def read_configuration(flags: Mapping[str, Any], file: Path | None = None) -> Co
     sources = (
         (from_file, lambda _: str(file)),
         (from_environment, lambda name: PREFIX + name.upper()),
-        (flags, lambda name: f"--{name.replace('_', '-')}"),
+        (flags, lambda name: f"--{'no-' * (flags[name] is False)}{name.replace('_', '-')}"),
     )
     values: dict[str, Any] = {}
     origins = dict.fromkeys(Settings.model_fields, DEFAULT)

@@ -1,7 +1,9 @@
+import json
+import re
 import sys
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 import click
 import pytest
@@ -50,18 +52,51 @@ def refuse(file: Path | None = None, **flags: object) -> str:
     return str(refusal.value)
 
 
-def test_flag_wins_over_environment_over_file_over_default(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("UNROLLED_MAX_ROWS", "2")
-    monkeypatch.setenv("UNROLLED_MAX_STEPS", "2")
+def choose_values(name: str) -> list[Any]:
+    """Return three values that a setting may have while each of the others has its first."""
+    field = Settings.model_fields[name]
+    if field.annotation is bool:
+        return [False, True, False]
+    if get_origin(field.annotation) is Literal:
+        return [*get_args(field.annotation)][:3]
+    if field.annotation in (int, float, int | None, float | None):
+        return [(field.get_default(call_default_factory=True) or 0) + more for more in (1, 2, 3)]
+    if name == "bundle":
+        return [["a"], ["b"], ["c"]]
+    before = "127.0.0.1:" if name.endswith("listen") else "http://h:" if name == "otlp_endpoint" else "v"
+    return [f"{before}{number}" for number in (1, 2, 3)]
 
-    read = read_configuration({"max_rows": "3"}, file)
 
-    chosen, origins = read.settings, read.origins
-    assert (chosen.max_rows, origins["max_rows"]) == (3, "--max-rows")
-    assert (chosen.max_steps, origins["max_steps"]) == (2, "UNROLLED_MAX_STEPS")
-    assert (chosen.slice_ms, origins["slice_ms"]) == (5.0, str(file))
-    assert (chosen.bundle, origins["bundle"]) == ((Path("a"), Path("b")), str(file))
-    assert (chosen.pause_ms, origins["pause_ms"]) == (30.0, "default")
+def print_setting(name: str, *flags: str) -> tuple[Any, str]:
+    """Return what a command line says that a setting is, and where it comes from."""
+    result = CliRunner().invoke(serve, ["--print-config", *flags])
+    assert result.exit_code == 0, result.output
+    (line,) = (line for line in result.output.splitlines() if re.match(rf"(# )?{name} +=", line))
+    return tomllib.loads(line).get(name), line.rpartition("# ")[2]
+
+
+@pytest.mark.usefixtures("nobody_serves")
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_flag_wins_over_environment_over_file_over_default(
+    name: str, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_file, in_environment, in_flag = choose_values(name)
+    file.write_text("".join(f"{each} = {json.dumps(choose_values(each)[0])}\n" for each in Settings.model_fields))
+    variable, flag = f"UNROLLED_{name.upper()}", f"--{'no-' * (in_flag is False)}{name.replace('_', '-')}"
+    words = [flag] if in_flag is False else [flag, *in_flag] if name == "bundle" else [flag, str(in_flag)]
+
+    assert print_setting(name)[1] == "default"
+    assert print_setting(name, "--config", str(file)) == (in_file, str(file))
+    monkeypatch.setenv(variable, in_environment[0] if name == "bundle" else str(in_environment))
+    assert print_setting(name, "--config", str(file)) == (in_environment, variable)
+    assert print_setting(name, "--config", str(file), *words) == (in_flag, flag)
+
+
+@pytest.mark.parametrize("name", [name for name, field in Settings.model_fields.items() if field.annotation is bool])
+def test_a_flag_says_yes_or_no(name: str) -> None:
+    flag = name.replace("_", "-")
+    assert print_setting(name, f"--{flag}") == (True, f"--{flag}")
+    assert print_setting(name, f"--no-{flag}") == (False, f"--no-{flag}")
 
 
 def test_a_refusal_names_setting_source_and_limit(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
