@@ -23,6 +23,8 @@ from unrolled.v1.generation_pb2 import GenerateRequest, Sampling
 from unrolled.v1.generation_pb2_grpc import GenerationServiceStub
 from unrolled.v1.model_pb2 import ListModelsRequest
 from unrolled.v1.model_pb2_grpc import ModelServiceStub
+from unrolled_client import Tls
+from unrolled_client.cli.scrape import ScrapeFailed, read_scrape
 from unrolled_service.callers.certificates import Certificates
 from unrolled_service.errors import KeyFileError
 from unrolled_service.models.bundle import Bundle
@@ -139,6 +141,13 @@ def test_pages_ask_for_certificates_too(mutual: Server, people: Cast) -> None:
     assert read(mutual, "/metrics", people.ca, people.client) == 401
     assert read(mutual, "/readyz", people.ca) == "no connection"
     assert read(mutual, "/readyz", people.ca, people.other_client) == "no connection"
+
+
+def test_the_clients_certificate_opens_the_pages(mutual: Server, people: Cast) -> None:
+    shown = Tls.read(ca=people.ca.path, cert=people.client.cert, key=people.client.key)
+    assert read_scrape(mutual.metrics_url, shown.context(), "unr_x").readiness == "ready"
+    with pytest.raises(ScrapeFailed):
+        read_scrape(mutual.metrics_url, Tls.read(ca=people.ca.path).context(), "unr_x")
 
 
 def test_certificates_alone_are_authentication(alphabet: Bundle, people: Cast) -> None:

@@ -33,12 +33,14 @@ class SecureServer:
         ca: signs its certificate.
         token: lets its bearer generate and have sessions.
         file: holds the token.
+        metrics_file: holds a token that lets its bearer read the metrics, and nothing else.
     """
 
     server: ServerProcess
     ca: Ca
     token: str
     file: Path
+    metrics_file: Path
 
 
 @pytest.fixture(scope="session")
@@ -46,9 +48,10 @@ def secure(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
     folder = tmp_path_factory.mktemp("secure")
     ca, token = Ca(folder), "unr_x"
     pair = ca.issue()
-    tokens = write_tokens(folder / "tokens", {token: "acme generate session"})
-    file = folder / "token"
+    tokens = write_tokens(folder / "tokens", {token: "acme generate session", "unr_m": "prometheus metrics"})
+    file, metrics_file = folder / "token", folder / "metrics-token"
     file.write_text(f"{token}\n")
+    metrics_file.write_text("unr_m\n")
     settings = {"tls_cert": str(pair.cert), "tls_key": str(pair.key), "auth_tokens": str(tokens)}
     with running_server(bundle, **settings, listen="0.0.0.0:0", metrics_listen="0.0.0.0:0") as running:
         local = ServerProcess(
@@ -57,4 +60,4 @@ def secure(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
             running.process,
             running.log,
         )
-        yield SecureServer(local, ca, token, file)
+        yield SecureServer(local, ca, token, file, metrics_file)

@@ -22,8 +22,9 @@ def no_token(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def unrolled(secure: SecureServer, verb: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    place = ("--url", secure.server.metrics_url) if verb == "top" else ("--server", secure.server.address)
     return subprocess.run(
-        [sys.executable, "-m", "unrolled_client", verb, "--server", secure.server.address, *arguments],
+        [sys.executable, "-m", "unrolled_client", verb, *place, *arguments],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -68,15 +69,44 @@ def test_what_is_missing_is_said_in_one_line(secure: SecureServer, tmp_path: Pat
         assert "Traceback" not in result.stderr
 
 
-def test_a_token_does_not_travel_in_clear_text(secure: SecureServer) -> None:
+def test_top_shows_a_token_from_a_file_or_the_environment(secure: SecureServer) -> None:
+    once = ("--once", "--interval", "0.1", "--ca", str(secure.ca.path))
+
+    by_file = unrolled(secure, "top", *once, "--token", str(secure.metrics_file))
+    by_variable = unrolled(secure, "top", *once, UNROLLED_TOKEN=secure.metrics_file.read_text().strip())
+
+    for result in (by_file, by_variable):
+        assert (result.returncode, result.stderr) == (0, "")
+        assert "alphabet" in result.stdout
+
+
+def test_top_says_what_is_missing_in_one_line(secure: SecureServer) -> None:
+    ca, url = str(secure.ca.path), secure.server.metrics_url
+    for arguments, line in (
+        (("--ca", ca), f"error: {url} answers 401 Unauthorized; name the file of a token with --token"),
+        (("--ca", ca, "--token", str(secure.file)), f"error: {url} answers 403 Forbidden; ask the server's operator"),
+        ((), f"error: no server answers at {url}: [SSL: CERTIFICATE_VERIFY_FAILED]"),
+        (("--ca", str(secure.file)), "error: the certificates or the key cannot be used"),
+    ):
+        result = unrolled(secure, "top", "--once", *arguments)
+        assert (result.returncode, result.stderr.count("\n")) == (1, 1), result.stderr
+        assert result.stderr.startswith(line)
+
+
+@pytest.mark.parametrize(
+    ("verb", "option", "address"),
+    [("models", "--server", "192.0.2.1:50051"), ("top", "--url", "http://192.0.2.1:9464")],
+)
+def test_a_token_does_not_travel_in_clear_text(verb: str, option: str, address: str, secure: SecureServer) -> None:
     result = subprocess.run(
-        [sys.executable, "-m", "unrolled_client", "models", "--server", "192.0.2.1:50051", "--token", str(secure.file)],
+        [sys.executable, "-m", "unrolled_client", verb, option, address, "--token", str(secure.file)],
         capture_output=True,
         text=True,
         check=False,
         timeout=LIMIT_S,
     )
-    assert result.stderr == "error: a token would travel to 192.0.2.1:50051 in clear text; use TLS\n"
+    place = address.removeprefix("http://")
+    assert result.stderr == f"error: a token would travel to {place} in clear text; use TLS\n"
 
 
 def test_the_library_takes_files_and_tokens(secure: SecureServer) -> None:

@@ -1,10 +1,12 @@
 """What a client shows to a server and what it asks to be shown: TLS, and a bearer token."""
 
 import os
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Self
 
 import grpc
@@ -51,6 +53,23 @@ class Tls:
     def channel_credentials(self) -> grpc.ChannelCredentials:
         """Return the same for gRPC."""
         return grpc.ssl_channel_credentials(self.ca, self.key, self.cert)
+
+    def context(self) -> ssl.SSLContext:
+        """Return the same for Python's own sockets; without `ca` it takes the certificates of this machine.
+
+        Raises:
+            ValueError: they are no certificates, or no key that fits.
+        """
+        try:
+            context = ssl.create_default_context(cadata=self.ca.decode() if self.ca else None)
+            if self.cert and self.key:
+                with NamedTemporaryFile() as pair:  # which can be loaded from files alone
+                    pair.write(b"\n".join((self.cert, self.key)))
+                    pair.flush()
+                    context.load_cert_chain(pair.name, password=lambda: "")  # an error rather than a question
+        except (ssl.SSLError, UnicodeDecodeError) as error:
+            raise ValueError(f"the certificates or the key cannot be used: {error}") from None
+        return context
 
 
 def resolve_token(token: Token | None) -> Token | None:

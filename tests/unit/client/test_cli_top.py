@@ -1,5 +1,6 @@
 import io
 import math
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from rich.console import Console
 from unrolled_client.cli import top as program
 from unrolled_client.cli.board import View, lay_out
 from unrolled_client.cli.interval import Interval, draw_spark, find_quantile
-from unrolled_client.cli.scrape import Scrape, ScrapeFailed, read_scrape
+from unrolled_client.cli.scrape import Scrape, ScrapeFailed, ScrapeRefused, read_scrape
 from unrolled_client.cli.top import Watch, top
 
 BOUNDS = (0.001, 0.01, 0.1, 1.0)
@@ -28,12 +29,12 @@ unrolled_model_info{model="poems[int8]",sha256="0123456789abcdef",precision="int
 unrolled_tokens_total{model="poems[int8]",phase="generated"} %(tokens)d
 unrolled_tokens_total{model="poems[int8]",phase="prompt"} 7
 # TYPE unrolled_streams_active gauge
-unrolled_streams_active 12
+unrolled_streams_active 211
 # TYPE unrolled_streams_waiting gauge
-unrolled_streams_waiting 34
+unrolled_streams_waiting 433
 # TYPE unrolled_sessions gauge
-unrolled_sessions{tier="resident"} 56
-unrolled_sessions{tier="packed"} 78
+unrolled_sessions{tier="resident"} 655
+unrolled_sessions{tier="packed"} 877
 # TYPE unrolled_rejected counter
 unrolled_rejected_total{reason="QUEUE_FULL"} %(tokens)d
 unrolled_rejected_total{reason="DRAINING"} 5
@@ -43,23 +44,37 @@ unrolled_time_to_first_token_seconds_bucket{le="0.004"} %(tokens)d
 unrolled_time_to_first_token_seconds_bucket{le="+Inf"} %(tokens)d
 unrolled_time_to_first_token_seconds_sum 1
 unrolled_time_to_first_token_seconds_count %(tokens)d
+# TYPE unrolled_inter_token_latency_seconds histogram
+unrolled_inter_token_latency_seconds_bucket{le="0.01"} 0
+unrolled_inter_token_latency_seconds_bucket{le="0.03"} %(tokens)d
+unrolled_inter_token_latency_seconds_bucket{le="+Inf"} %(tokens)d
+unrolled_inter_token_latency_seconds_sum %(tokens)de-2
+unrolled_inter_token_latency_seconds_count %(tokens)d
+# TYPE unrolled_slice_rows histogram
+unrolled_slice_rows_bucket{le="+Inf"} %(tokens)de1
+unrolled_slice_rows_sum %(tokens)de2
+unrolled_slice_rows_count %(tokens)de1
+# TYPE unrolled_slice_steps histogram
+unrolled_slice_steps_bucket{le="+Inf"} %(tokens)de1
+unrolled_slice_steps_sum %(tokens)de3
+unrolled_slice_steps_count %(tokens)de1
 # TYPE unrolled_slice_duration_seconds histogram
-unrolled_slice_duration_seconds_bucket{stage="run",le="+Inf"} 4
-unrolled_slice_duration_seconds_sum{stage="run"} 1
-unrolled_slice_duration_seconds_count{stage="run"} 4
+unrolled_slice_duration_seconds_bucket{stage="run",le="+Inf"} %(tokens)de1
+unrolled_slice_duration_seconds_sum{stage="run"} %(tokens)de-4
+unrolled_slice_duration_seconds_count{stage="run"} %(tokens)de1
 """
 
 
 @contextmanager
-def pages(metrics: list[str], readiness: str = "ready\n") -> Iterator[str]:
-    """Serve pages of metrics, one after the other, the last one for ever."""
+def pages(metrics: list[str], *, readiness: int = 200, status: int = 200) -> Iterator[str]:
+    """Serve pages of metrics with a status, one after the other, the last one for ever; readiness has its own."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            page = readiness
+            page = "ready\n" if readiness == 200 else "not ready\n"
             if self.path == "/metrics":
                 page = metrics.pop(0) if len(metrics) > 1 else metrics[0]
-            self.send_response(200)
+            self.send_response(status if self.path == "/metrics" else readiness)
             self.end_headers()
             self.wfile.write(page.encode())
 
@@ -135,16 +150,33 @@ def render(width: int, *metrics: str, fault: str = "") -> str:
     return stream.getvalue()
 
 
+def read_row(frame: str, begin: str) -> list[str]:
+    """Return the words of the one row of a panel that begins so."""
+    rows = [part.strip() for line in frame.splitlines() for part in line.split("│")]
+    (row,) = (row for row in rows if re.match(rf"{re.escape(begin)}(\s|$)", row))
+    return row.split()
+
+
 @pytest.mark.parametrize("width", [80, 109, 110, 140])
 def test_a_frame_fits_its_width_and_shows_what_was_measured(width: int) -> None:
     frame = render(width, PAGE % {"tokens": 100}, PAGE % {"tokens": 3100})
 
     assert max(map(len, frame.splitlines())) == width
-    for shown in ("unrolled 1.2.3", "ready", "poems[int8]", "0123456789ab", "1,500", "12", "34", "56", "78"):
-        assert shown in frame
-    (first,) = (line for line in frame.splitlines() if "first token" in line)
-    assert first.replace("│", " ").split()[2:6] == ["1", "ms", "1.98", "ms"]
-    assert "1,500.0/s  QUEUE_FULL" in frame
+    assert frame.splitlines()[0].split() == ["unrolled", "1.2.3", "http://h:1", "ready"]
+    for row in (
+        "poems[int8] int8 0123456789ab 1,500 0",
+        "tokens/s 1,500 ▅█",
+        "streams 211 active 433 waiting",
+        "first token 1 ms 1.98 ms",
+        "inter-token 20 ms 29.8 ms 10 ms 1,500",
+        "15,000 slices/s of 10.0 rows and 100.0 steps (K)",
+        "run 10 µs 15.0% ██",
+        "resident 655",
+        "packed 877",
+        "1,500.0/s QUEUE_FULL",
+    ):
+        words = row.split()
+        assert read_row(frame, "first token" if words[0] == "first" else words[0])[: len(words)] == words
     assert "DRAINING" not in frame
 
 
@@ -156,7 +188,7 @@ def test_a_frame_of_a_server_that_did_nothing_has_no_numbers_made_up() -> None:
 
 def test_a_fault_is_shown_with_the_last_frame() -> None:
     frame = render(80, PAGE % {"tokens": 1}, PAGE % {"tokens": 1}, fault="Connection refused")
-    assert "no answer: Connection refused" in frame
+    assert "no metrics: Connection refused" in frame
     assert "poems[int8]" in frame
 
 
@@ -172,7 +204,7 @@ def test_a_watch_survives_a_server_that_goes_away() -> None:
 def test_a_watch_remembers_no_more_than_it_shows(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
 
-    def read(_: str) -> Scrape:
+    def read(*_: object) -> Scrape:
         nonlocal now
         now += 1.0
         return scrape(now, unrolled_x_total=now)
@@ -208,6 +240,33 @@ def test_what_is_no_server_is_refused_in_one_line(page: str, why: str) -> None:
         1,
         f"error: no server answers at {url}: {why}; --url is its metrics address\n",
     )
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (401, "401 Unauthorized; name the file of a token with --token, or set UNROLLED_TOKEN"),
+        (403, "403 Forbidden; ask the server's operator for a token with the scope metrics"),
+        (404, "404 Not Found; --url is the metrics address of a server"),
+    ],
+)
+def test_a_page_that_is_refused_is_said_with_its_status(status: int, words: str) -> None:
+    with pages([PAGE % {"tokens": 1}], status=status) as url:
+        result = CliRunner().invoke(top, ["--once", "--url", url])
+    assert (result.exit_code, result.stderr) == (1, f"error: {url} answers {words}\n")
+
+
+def test_a_server_that_is_not_ready_is_watched() -> None:
+    with pages([PAGE % {"tokens": 1}], readiness=503) as url:
+        assert read_scrape(url).readiness == "not ready"
+    with pages([PAGE % {"tokens": 1}], readiness=404) as url, pytest.raises(ScrapeRefused, match="404 Not Found"):
+        read_scrape(url)
+
+
+def test_certificates_are_for_https() -> None:
+    result = CliRunner().invoke(top, ["--once", "--tls"])
+    words = "http://127.0.0.1:9464 is clear text; with TLS the address begins with https://"
+    assert (result.exit_code, result.stderr) == (1, f"error: {words}\n")
 
 
 @pytest.mark.parametrize("url", ["", "h:1", "file:///etc/passwd", "http://", "http://h:x"])

@@ -6,6 +6,7 @@ from typing import Any
 import grpc
 import pytest
 
+from tests.support.access import Ca
 from tests.unit.client.fake_server import FakeServer
 from unrolled_client import Tls
 from unrolled_client.credentials import check_privacy, headers_of, is_local, resolve_token
@@ -85,3 +86,11 @@ def test_a_secret_is_not_shown(tmp_path: Path) -> None:
             Tls.read(**half)
     with pytest.raises(OSError, match="nowhere"):
         Tls.read(ca=tmp_path / "nowhere")
+
+
+def test_what_is_no_certificate_is_refused(tmp_path: Path) -> None:
+    pair, other = Ca(tmp_path / "ours").issue(), Ca(tmp_path / "theirs").issue()
+    Tls.read(ca=pair.cert, cert=pair.cert, key=pair.key).context()
+    for wrong in (Tls(ca=b"x"), Tls(ca=b"\xff"), Tls(cert=b"x", key=b"y"), Tls.read(cert=pair.cert, key=other.key)):
+        with pytest.raises(ValueError, match="the certificates or the key cannot be used"):
+            wrong.context()

@@ -62,7 +62,7 @@ def _head(view: View) -> RenderableType:
     head.add_column()
     head.add_column(justify="right")
     if view.fault:
-        state = Text(f"no answer: {view.fault}", "bold red")
+        state = Text(f"no metrics: {view.fault}", "bold red")
     else:
         state = Text(view.now.readiness, "green" if view.now.readiness == "ready" else "bold yellow")
     head.add_row(Text.assemble((f"unrolled {version}", "bold"), f"  {view.url}"), state)

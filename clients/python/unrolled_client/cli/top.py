@@ -1,20 +1,34 @@
 """`unrolled top`: what a server does now, as a table that stays up to date."""
 
+import ssl
 import time
 from collections import deque
+from collections.abc import Mapping
+from http import HTTPStatus
+from types import MappingProxyType
+from urllib.parse import urlsplit
 
 import click
 from rich.console import Console
 from rich.live import Live
 
+from unrolled_client.cli import options
 from unrolled_client.cli.board import View, lay_out
 from unrolled_client.cli.failure import Failure
 from unrolled_client.cli.interval import Interval
-from unrolled_client.cli.scrape import Scrape, ScrapeFailed, read_scrape
+from unrolled_client.cli.place import Place
+from unrolled_client.cli.scrape import Scrape, ScrapeFailed, ScrapeRefused, read_scrape
+from unrolled_client.credentials import Token, check_privacy, resolve_token
 
 DEFAULT_URL = "http://127.0.0.1:9464"
 _RECENT_S = 10.0
 _HISTORY = 120
+_ADVICE: Mapping[int, str] = MappingProxyType(
+    {
+        HTTPStatus.UNAUTHORIZED: "name the file of a token with --token, or set UNROLLED_TOKEN",
+        HTTPStatus.FORBIDDEN: "ask the server's operator for a token with the scope metrics",
+    }
+)
 
 
 class Watch:
@@ -22,14 +36,16 @@ class Watch:
 
     Args:
         url: where its pages are.
+        context: how to talk TLS, for an address of https; None trusts the certificates of this machine.
+        token: bearer token to show.
 
     Raises:
         ScrapeFailed: the first scrape failed; later ones leave the last frame with the fault.
     """
 
-    def __init__(self, url: str) -> None:
-        self._url = url
-        self._scrapes: deque[Scrape] = deque([read_scrape(url)])
+    def __init__(self, url: str, context: ssl.SSLContext | None = None, token: Token | None = None) -> None:
+        self._url, self._context, self._token = url, context, token
+        self._scrapes: deque[Scrape] = deque([read_scrape(url, context, token)])
         self._history: deque[float] = deque(maxlen=_HISTORY)
         self._last = Interval(self._scrapes[0], self._scrapes[0])
 
@@ -37,7 +53,7 @@ class Watch:
         """Scrape once more."""
         fault = ""
         try:
-            self._take(read_scrape(self._url))
+            self._take(read_scrape(self._url, self._context, self._token))
         except ScrapeFailed as error:
             fault = str(error)
         recent = Interval(self._scrapes[0], self._scrapes[-1])
@@ -52,7 +68,16 @@ class Watch:
 
 
 @click.command()
-@click.option("--url", metavar="URL", default=DEFAULT_URL, show_default=True, help="The server's --metrics-listen.")
+@options.placed(
+    click.option(
+        "--url",
+        "server",
+        metavar="URL",
+        default=DEFAULT_URL,
+        show_default=True,
+        help="The server's --metrics-listen; begins with https:// where it talks TLS.",
+    )
+)
 @click.option(
     "--interval",
     type=click.FloatRange(0.1, 60),
@@ -62,13 +87,10 @@ class Watch:
     help="Time between two looks.",
 )
 @click.option("--once", is_flag=True, help="Print one frame, of one interval, and exit.")
-def top(url: str, interval: float, once: bool) -> None:
+def top(server: Place, interval: float, once: bool) -> None:
     """Show what a server does, until ^C."""
     console = Console()
-    try:
-        watch = Watch(url)
-    except ScrapeFailed as error:
-        raise Failure(f"no server answers at {url}: {error}; --url is its metrics address") from error
+    watch = _watch(server)
     if once:
         time.sleep(interval)
         console.print(lay_out(watch.look(), console.width))
@@ -80,3 +102,27 @@ def top(url: str, interval: float, once: bool) -> None:
                 time.sleep(interval)
     except KeyboardInterrupt:
         return
+
+
+def _watch(server: Place) -> Watch:
+    """Look at a server for the first time.
+
+    Raises:
+        Failure: it cannot be looked at, or not with what is shown to it.
+    """
+    url = server.target
+    try:
+        token = resolve_token(server.token)
+        if urlsplit(url).scheme == "http":
+            if server.tls:
+                raise ValueError(f"{url} is clear text; with TLS the address begins with https://")
+            check_privacy(urlsplit(url).netloc, token, None)
+        return Watch(url, server.tls.context() if server.tls else None, token)
+    except ScrapeRefused as error:
+        raise Failure(
+            f"{url} answers {error}; {_ADVICE.get(error.status, '--url is the metrics address of a server')}"
+        ) from error
+    except ScrapeFailed as error:
+        raise Failure(f"no server answers at {url}: {error}; --url is its metrics address") from error
+    except ValueError as error:
+        raise Failure(str(error)) from error
