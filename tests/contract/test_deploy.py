@@ -3,22 +3,29 @@
 import argparse
 import importlib.util
 import json
+import os
 import re
 import shlex
 import subprocess
+import sys
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
 from click.testing import CliRunner
 
 from tests.support.access import Ca
+from tests.support.alphabet import write_bundle
 from tests.support.envoy import read_envoy, read_listeners
 from tests.support.programs import demand
 from tests.support.redis import RedisServer, running_redis
+from tests.support.server import ServerProcess, running_server, wait_until
+from tests.support.windows import SMALL_WINDOW
+from unrolled_client import Client
 from unrolled_service.address import split_address
 from unrolled_service.cli import serve
 from unrolled_service.settings import Settings
@@ -34,6 +41,7 @@ GRAFANA = ROOT / "deploy" / "grafana" / "provisioning"
 PORTS = {name: split_address(Settings.model_fields[name].default)[1] for name in ("listen", "metrics_listen")}
 ENVOY = {each["name"]: each["address"]["socket_address"]["port_value"] for each in read_listeners()}
 PREFIX = "UNROLLED_"
+ENDLESS = 100_000_000
 KEYS = "a:" + 64 * "0"
 UNITS = {"m": 2**20, "mb": 2**20, "g": 2**30}
 
@@ -55,12 +63,11 @@ def read_limits(name: str) -> dict[str, Any]:
 
 
 def parse_serve(arguments: list[str], environment: dict[str, str]) -> Settings:
-    """Return the settings of a command line; the program itself must accept it where it can show its settings."""
+    """Return the settings of a command line, which the program itself must accept."""
     verb, *flags = arguments
     assert verb == "serve"
-    if any(option.name == "print_config" for option in serve.params):
-        shown = CliRunner(env=environment).invoke(serve, [*flags, "--print-config"])
-        assert shown.exit_code == 0, shown.output
+    shown = CliRunner(env=environment).invoke(serve, [*flags, "--print-config"])
+    assert shown.exit_code == 0, shown.output
     context = serve.make_context("serve", flags)
     given = {name: value for name, value in context.params.items() if value not in (None, ())}
     with pytest.MonkeyPatch.context() as patch:
@@ -280,7 +287,8 @@ def test_prometheus_takes_its_flags() -> None:
     (mount,) = [mount for mount in SERVICES["prometheus"]["volumes"] if mount.startswith(".")]
     source, target, _ = mount.split(":")
     assert (ROOT / source / Path(told["--config.file"]).relative_to(target)).is_file()
-    assert all((ROOT / source).glob(pattern) for pattern in SCRAPES["rule_files"])
+    for pattern in SCRAPES["rule_files"]:
+        assert any((ROOT / source).glob(pattern)), pattern
 
 
 @pytest.fixture
@@ -383,8 +391,61 @@ def test_both_health_checks_ask_for_readiness() -> None:
     (check,) = instructions("HEALTHCHECK")
     asked = json.loads(check[check.index("[") :])
     assert ["CMD", *asked] == UNROLLED["healthcheck"]["test"]
-    compile(asked[-1], "healthcheck", "exec")
     assert f"://127.0.0.1:{PORTS['metrics_listen']}/readyz" in asked[-1]
+    for name in re.findall(rf"{PREFIX}(\w+)", asked[-1]):
+        assert name.lower() in Settings.model_fields
+        assert f"`{PREFIX}{name}`" in OPERATIONS
+
+
+def check_health(server: ServerProcess, **variables: Path) -> subprocess.CompletedProcess[str]:
+    """Run the container's check where its variables are these, on the port of this server."""
+    mark, program, *words = UNROLLED["healthcheck"]["test"]
+    assert (mark, program) == ("CMD", "python")
+    place = f"127.0.0.1:{split_address(urlsplit(server.metrics_url).netloc)[1]}"
+    words[-1] = words[-1].replace(f"127.0.0.1:{PORTS['metrics_listen']}", place)
+    others = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    environment = others | {f"{PREFIX}{name.upper()}": str(value) for name, value in variables.items()}
+    return subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False, env=environment)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_bundle(tmp_path_factory.mktemp("bundles") / "alphabet")
+
+
+def test_the_health_check_tells_whether_the_server_takes_work(bundle: Path) -> None:
+    with (
+        running_server(bundle, max_tokens=ENDLESS, drain_grace_s=120) as server,
+        Client(server.address, options=SMALL_WINDOW) as client,
+        client.generate("a", max_tokens=ENDLESS) as stream,
+    ):
+        assert next(iter(stream))
+        ready = check_health(server)
+        assert (ready.returncode, ready.stderr) == (0, "")
+
+        server.process.terminate()
+        wait_until(lambda: check_health(server).returncode != 0, "the health check fails")
+        assert "HTTP Error 503" in check_health(server).stderr
+
+
+def test_the_health_check_asks_a_server_with_tls(bundle: Path, tmp_path: Path) -> None:
+    pair = Ca(tmp_path).issue()
+    given = {"tls_cert": pair.cert, "tls_key": pair.key}
+    with running_server(bundle, **{name: str(path) for name, path in given.items()}) as server:
+        checked = check_health(server, **given)
+    assert (checked.returncode, checked.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(("signer", "status"), [("ours", 0), ("theirs", 1)])
+def test_the_health_check_shows_the_servers_own_certificate(
+    signer: str, status: int, bundle: Path, tmp_path: Path
+) -> None:
+    authorities = {name: Ca(tmp_path / name) for name in ("ours", "theirs")}
+    pair = authorities["ours"].issue()
+    given = {"tls_cert": pair.cert, "tls_key": pair.key, "tls_client_ca": authorities[signer].path}
+    with running_server(bundle, **{name: str(path) for name, path in given.items()}) as server:
+        checked = check_health(server, **given)
+    assert checked.returncode == status, checked.stderr
 
 
 def test_the_image_is_small_pinned_and_not_root() -> None:
