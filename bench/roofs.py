@@ -9,7 +9,7 @@ import numpy as np
 import onnxruntime
 
 from bench.cells import VOCABULARY, Shape
-from bench.load import LENGTH
+from bench.load import LENGTH, PROMPT_LENGTH
 from bench.stock import make_stock_cell
 from unrolled_service.engine import Engine
 from unrolled_service.graphs.program import NOT_FORCED, Batch, Program
@@ -20,19 +20,20 @@ from unrolled_service.rows.row import Row
 from unrolled_service.settings import Settings
 
 STEPS = 16
+_GATHERING_S = 0.1
 
 
 @dataclass(frozen=True)
 class Pace:
-    """What a loop made of its time."""
+    """What a loop made of its time, in steps of a row; each of them gives a character, but for those of prompts."""
 
-    chars_per_s: float
-    cpu_s_per_1000_chars: float
+    steps_per_s: float
+    cpu_s_per_1000_steps: float
 
     def mean(self, other: "Pace") -> "Pace":
         """Return what lies between this and another one."""
         return Pace(
-            (self.chars_per_s + other.chars_per_s) / 2, (self.cpu_s_per_1000_chars + other.cpu_s_per_1000_chars) / 2
+            (self.steps_per_s + other.steps_per_s) / 2, (self.cpu_s_per_1000_steps + other.cpu_s_per_1000_steps) / 2
         )
 
 
@@ -92,36 +93,50 @@ class _NullSink:
 
 def engine_loop(bundle: Bundle, rows: int, seconds: float) -> Pace:
     """Run the engine alone: slices of that many streams of the load's length, and nobody to send the text to."""
+    advance = make_engine_loop(bundle, rows)
+    _pace(advance, _GATHERING_S)  # as much text is to wait untold when the window begins as when it ends
+    return _pace(advance, seconds)
+
+
+def make_engine_loop(bundle: Bundle, rows: int) -> Callable[[], int]:
+    """Return what runs a slice of an engine with that many streams, and returns the steps that they wanted.
+
+    A step is wanted that feeds a token of a prompt or gives a character; what a row computes past its last character
+    is not. Steps count when their text is told, which may be some slices later.
+    """
     engine = Engine([bundle], Settings(max_rows=rows))
     streams: dict[_NullSink, Row] = {}
-    seeds = count()
+    prompt, seeds = np.zeros(PROMPT_LENGTH, np.int64), count()
 
     def begin(length: int) -> None:
         sink = _NullSink()
-        generation = Generation(np.zeros(1, np.int64), length, seed=next(seeds))
-        streams[sink] = engine.submit("", generation, sink)
+        streams[sink] = engine.submit("", Generation(prompt, length, seed=next(seeds)), sink)
 
     for row in range(rows):
         begin(max(1, LENGTH * (row + 1) // rows))
 
-    def run() -> int:
+    def advance() -> int:
         done = engine.slice()
-        for delivery in done.deliveries if done else ():
+        if not done:
+            return 0
+        steps = done.prompt_tokens + done.generated_tokens
+        for delivery in done.deliveries:
             sink = delivery.sink
             if isinstance(sink, _NullSink):
                 sink.put(delivery)
                 if delivery.finish:
+                    steps -= 1  # the last token of the prompt and the first character are of one step
                     engine.close(streams.pop(sink))
                     begin(LENGTH)
-        return done.generated_tokens if done else 0
+        return steps
 
-    return _pace(run, seconds)
+    return advance
 
 
 def _pace(advance: Callable[[], int], seconds: float) -> Pace:
-    """Call a function that returns how many characters it made, for some seconds, after a first call to warm up."""
+    """Call a function that returns how many steps it made, for some seconds, after a first call to warm up."""
     advance()
-    characters, started, cpu = 0, time.perf_counter(), time.process_time()
-    while (elapsed := time.perf_counter() - started) < seconds:
-        characters += advance()
-    return Pace(characters / elapsed, 1000 * (time.process_time() - cpu) / characters)
+    steps, started, cpu = 0, time.perf_counter(), time.process_time()
+    while (elapsed := time.perf_counter() - started) < seconds or not steps:
+        steps += advance()
+    return Pace(steps / elapsed, 1000 * (time.process_time() - cpu) / steps)

@@ -62,7 +62,8 @@ class Row:
 
     Attributes:
         cell, precision, streams: what was measured.
-        r0, r1, rt, engine: characters per second of the roofs; ``engine`` only at 64 streams.
+        r0, r1, rt: characters per second of the roofs.
+        engine: steps per second of the engine alone, only at 64 streams.
         r0_cpu_s_per_1000_chars: CPU of the stock loop.
         served: the closed loop.
         open_loop: the open loop, only at 64 streams.
@@ -93,14 +94,14 @@ class _Turn:
     def ratios(self, streams: int) -> dict[str, float]:
         served = self.served
         found = {
-            "served/R0": served.chars_per_s / self.r0.chars_per_s,
-            "served/R1": served.chars_per_s / self.r1.chars_per_s,
+            "served/R0": served.chars_per_s / self.r0.steps_per_s,
+            "served/R1": served.chars_per_s / self.r1.steps_per_s,
             "served/RT": served.chars_per_s / self.rt,
-            "CPU/R0": served.server_cpu_s_per_1000_chars / self.r0.cpu_s_per_1000_chars,
-            "first/step": served.first_p50_s * self.r1.chars_per_s / streams,
+            "CPU/R0": served.server_cpu_s_per_1000_chars / self.r0.cpu_s_per_1000_steps,
+            "first/step": served.first_p50_s * self.r1.steps_per_s / streams,
         }
         if self.engine:
-            found["engine/R1"] = self.engine.chars_per_s / self.r1.chars_per_s
+            found["engine/R1"] = self.engine.steps_per_s / self.r1.steps_per_s
         return found
 
 
@@ -113,17 +114,17 @@ def measure_row(cell: Cell, streams: int, windows: Windows) -> Row:
     turns = [_measure_turn(cell, streams, windows) for _ in range(windows.repetitions)]
     served = merge([turn.served for turn in turns])
     ratios = [turn.ratios(streams) for turn in turns]
-    engines = [turn.engine.chars_per_s for turn in turns if turn.engine]
+    engines = [turn.engine.steps_per_s for turn in turns if turn.engine]
     rate = _OPEN_LOOP_SHARE * served.chars_per_s / LENGTH
     return Row(
         cell=str(cell.shape),
         precision=cell.precision,
         streams=streams,
-        r0=median(turn.r0.chars_per_s for turn in turns),
-        r1=median(turn.r1.chars_per_s for turn in turns),
+        r0=median(turn.r0.steps_per_s for turn in turns),
+        r1=median(turn.r1.steps_per_s for turn in turns),
         rt=median(turn.rt for turn in turns),
         engine=median(engines) if engines else None,
-        r0_cpu_s_per_1000_chars=median(turn.r0.cpu_s_per_1000_chars for turn in turns),
+        r0_cpu_s_per_1000_chars=median(turn.r0.cpu_s_per_1000_steps for turn in turns),
         served=served,
         open_loop=run_load(_plan(cell, windows, rate=rate)) if streams == ENGINE_ROWS else None,
         ratios={name: median(each[name] for each in ratios) for name in ratios[0]},

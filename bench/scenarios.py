@@ -32,7 +32,7 @@ def measure_single_characters(
     for _ in range(windows.repetitions):
         before = program_loop(bundle, 1, windows.roof_s, steps=1)
         served = run_load(plan)
-        r1 = before.mean(program_loop(bundle, 1, windows.roof_s, steps=1)).chars_per_s
+        r1 = before.mean(program_loop(bundle, 1, windows.roof_s, steps=1)).steps_per_s
         rt = run_null_load(null_address, 1, 1.0, windows)
         turns.append(
             {
