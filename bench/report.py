@@ -1,6 +1,6 @@
 """The tables."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from rich.table import Table
 
@@ -24,20 +24,21 @@ _LATENCIES = ("first p50", "first p99", "token p50", "token p99", "chunk p50", "
 
 
 def make_tables(rows: Sequence[Row]) -> Iterable[Table]:
-    """Return the table of rates and the table of latencies."""
+    """Return the table of rates and the table of latencies; an open loop has a line of its own, without roofs."""
     rates = _make_table("Characters per second", _RATES)
-    latencies = _make_table("Latencies, ms", ("loop", *_LATENCIES))
+    latencies = _make_table("Latencies, ms", _LATENCIES)
     for row in rows:
-        rates.add_row(*_head(row), *_rates(row))
+        rates.add_row(*_head(row), "closed", *_rates(row.served, _roofs(row)))
         latencies.add_row(*_head(row), "closed", *_latencies(row.served), f"{row.ratios['first/step']:.1f}")
         if row.open_loop:
+            rates.add_row(*_head(row), "open", *_rates(row.open_loop, {}))
             latencies.add_row(*_head(row), "open", *_latencies(row.open_loop), "")
     return rates, latencies
 
 
 def _make_table(title: str, columns: Iterable[str]) -> Table:
     table = Table(title=title, title_justify="left")
-    for column in ("LSTM", "precision", "streams", *columns):
+    for column in ("LSTM", "precision", "streams", "loop", *columns):
         table.add_column(column, justify="right", no_wrap=True)
     return table
 
@@ -46,21 +47,20 @@ def _head(row: Row) -> tuple[str, str, str]:
     return row.cell, row.precision, str(row.streams)
 
 
-def _rates(row: Row) -> list[str]:
-    served, ratios = row.served, row.ratios
-    return [
-        f"{row.r0:,.0f}",
-        f"{row.r1:,.0f}",
-        f"{row.rt:,.0f}",
-        f"{served.chars_per_s:,.0f}",
-        f"{ratios['served/R0']:.2f}",
-        f"{ratios['served/R1']:.2f}",
-        f"{ratios['engine/R1']:.2f}" if row.engine else "",
-        f"{served.chars_per_message:.1f}",
-        f"{served.server_cpu_s_per_1000_chars:.4f}",
-        f"{ratios['CPU/R0']:.2f}",
-        f"{served.load_cores:.2f}",
-    ]
+def _rates(report: Report, roofs: Mapping[str, str]) -> list[str]:
+    found = {
+        **roofs,
+        "served": f"{report.chars_per_s:,.0f}",
+        "chars/message": f"{report.chars_per_message:.1f}",
+        "CPU s/1000": f"{report.server_cpu_s_per_1000_chars:.4f}",
+        "load": f"{report.load_cores:.2f}",
+    }
+    return [found.get(column, "") for column in _RATES]
+
+
+def _roofs(row: Row) -> dict[str, str]:
+    rates = {"R0": f"{row.r0:,.0f}", "R1": f"{row.r1:,.0f}", "RT": f"{row.rt:,.0f}"}
+    return rates | {name: f"{ratio:.2f}" for name, ratio in row.ratios.items()}
 
 
 def _latencies(report: Report) -> list[str]:
