@@ -65,11 +65,14 @@ class Journal:
         """Return a percentile of the time between two tokens."""
         return weighted_percentile(((gap / count, count) for gap, count in self.gaps), share)
 
+    def inter_chunk_s(self, share: float) -> float:
+        """Return a percentile of the time between two messages of a stream."""
+        return percentile([gap for gap, _ in self.gaps], share)
+
     def summarize(
         self, elapsed_s: float, load_cpu_s: float, server_cpu_s: float, generations: int, faults: list[str]
     ) -> Report:
         """Return the summary."""
-        gaps_s = [gap for gap, _ in self.gaps]
         return Report(
             chars_per_s=self.characters / elapsed_s,
             chars_per_message=self.characters / max(self.messages, 1),
@@ -77,8 +80,8 @@ class Journal:
             first_p99_s=percentile(self.firsts_s, 0.99),
             inter_token_p50_s=self.inter_token_s(0.5),
             inter_token_p99_s=self.inter_token_s(0.99),
-            inter_chunk_p50_s=percentile(gaps_s, 0.5),
-            inter_chunk_p99_s=percentile(gaps_s, 0.99),
+            inter_chunk_p50_s=self.inter_chunk_s(0.5),
+            inter_chunk_p99_s=self.inter_chunk_s(0.99),
             load_cores=load_cpu_s / elapsed_s,
             server_cpu_s_per_1000_chars=1000 * server_cpu_s / max(self.characters, 1),
             generations=generations,

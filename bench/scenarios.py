@@ -40,6 +40,7 @@ def measure_single_characters(
                 "rt": rt,
                 "served": served.chars_per_s,
                 "chars_per_message": served.chars_per_message,
+                "load_cores": served.load_cores,
                 "ratio": served.chars_per_s / min(r1, rt),
             }
         )
@@ -48,7 +49,8 @@ def measure_single_characters(
 
 def measure_crowd(server: ServerProcess, windows: Windows) -> dict[str, float]:
     """Let 100 streams with long prompts join 64 that run."""
-    turns = [run_module("bench.crowd", server.address, str(RUNNING)) for _ in range(windows.repetitions)]
+    words = [str(each) for each in (server.address, RUNNING, 2 * windows.warm_up_s, windows.load_s)]
+    turns = [run_module("bench.crowd", *words) for _ in range(windows.repetitions)]
     return _medians([{**turn, "ratio": turn["while_joining_s"] / turn["before_s"]} for turn in turns])
 
 

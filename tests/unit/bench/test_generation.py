@@ -23,7 +23,7 @@ def test_what_arrives_is_noted_and_judged() -> None:
     assert generation.fault == ""
     assert (journal.characters, journal.messages) == (3, 2)
     assert (journal.firsts_s, journal.gaps) == ([0.5], [(1.0, 2)])
-    assert journal.inter_token_s(0.99) == 0.5
+    assert (journal.inter_token_s(0.99), journal.inter_chunk_s(0.99)) == (0.5, 1.0)
 
 
 @pytest.mark.parametrize(
