@@ -85,6 +85,7 @@ CASES = [
         for what, reason, refused, fires in (
             ("1 of 20, for streams", "QUEUE_FULL", 10, PAGE),
             ("1 of 20, for sessions", "SLOTS_EXHAUSTED", 10, PAGE),
+            ("1 of 20, for deadlines", "OVERLOADED", 10, PAGE),
             ("1 of 200", "QUEUE_FULL", 1, QUIET),
             ("half, for what callers did", "INVALID_FIELD", 100, QUIET),
         )
