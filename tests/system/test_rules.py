@@ -67,6 +67,28 @@ CASES = [
     Case("UnrolledTargetDown", "it went away", {"up": "1x3 0x20"}, 6, PAGE, A),
     Case("UnrolledTargetDown", "one scrape failed", {"up": "1x3 0 1x20"}, 4, QUIET, A),
     Case("UnrolledTargetDown", "it is there", {"up": "1x20"}, 10, QUIET, A),
+    *(
+        Case(
+            "UnrolledServersMissing",
+            what,
+            {f"up{{instance='{name}:9464'}}": values for name, values in zip("abc", servers, strict=False)},
+            at,
+            fires,
+            JOB,
+        )
+        for what, servers, at, fires in (
+            ("one of three leaves", ("1x40", "1x40", "1x20 stale"), 25, PAGE),
+            ("all leave", ("1x20 stale", "1x20 stale", "1x20 stale"), 25, PAGE),
+            ("the only one leaves", ("1x20 stale",), 25, PAGE),
+            ("one of three does not answer", ("1x40", "1x40", "1x20 0x20"), 25, PAGE),
+            ("one left, 50 minutes ago", ("1x90", "1x20 stale"), 70, PAGE),
+            ("one was taken away, more than an hour ago", ("1x120", "1x20 stale"), 90, QUIET),
+            ("one is started again", ("1x40", "1x20 stale _ 1x20"), 24, QUIET),
+            ("one is added", ("1x40", "_x20 1x20"), 35, QUIET),
+            ("one more is there while another is replaced", ("1x40", "_x15 1x25", "1x20 stale"), 25, QUIET),
+            ("all stay", ("1x40", "1x40", "1x40"), 35, QUIET),
+        )
+    ),
     *late("UnrolledFirstTokensLate", "time_to_first_token", "0.5"),
     *late("UnrolledTokensLate", "inter_token_latency", "0.05"),
     Case("UnrolledQueueGrows", "it grows", {"unrolled_streams_waiting": "1+1x30"}, 20, TICKET, A),
