@@ -30,7 +30,7 @@ The life of one token, package by package; each module imports only from those a
 
 So far everything runs in a plain ``for`` loop. From here on it is asyncio:
 
-10. ``tally``, ``metrics``; ``telemetry``: ``calls``, ``logs``, ``traces``, ``access``
+10. ``tally``, ``metrics``; ``telemetry``: ``outlines``, ``calls``, ``logs``, ``traces``, ``access``
        what operators see; what is known and said of a call
     ``bridge``: ``outbox``, ``driver``, ``workers``, ``catalog``, ``completion``
        news that waits for its reader; an engine's thread and the way to it; several of them; the bundles that come and

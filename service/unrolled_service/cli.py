@@ -19,7 +19,7 @@ from unrolled_service.models.bundle import Bundle
 from unrolled_service.models.trial import admit_bundle
 from unrolled_service.server import Server
 from unrolled_service.settings import GROUPS, Settings
-from unrolled_service.telemetry.logs import start_logging
+from unrolled_service.telemetry.logs import log_loop, start_logging
 from unrolled_service.telemetry.traces import TracesMissing
 
 _METAVARS = MappingProxyType({int: "INT", float: "FLOAT", str: "TEXT", Path: "FILE"})
@@ -126,6 +126,7 @@ async def _run(bundles: list[Bundle], settings: Settings) -> None:
     """Serve until the first signal, then drain; a second signal ends the grace time, a third one waits for nothing."""
     signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(log_loop)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, signals.put_nowait, number)
     server = Server(bundles, settings)

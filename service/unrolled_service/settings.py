@@ -152,7 +152,7 @@ class Settings(BaseSettings):
     log_format: LogFormat = Field(
         "auto", description="form of the log on stderr: auto is text on a terminal and json elsewhere"
     )
-    log_level: LogLevel = Field("info", description="what the log has at least; debug has a line for every call")
+    log_level: LogLevel = Field("info", description="what the log has at least; debug has all calls and defects' words")
     otlp_endpoint: str | None = Field(
         None, description="http:// or https:// URL that traces are sent to by OTLP over gRPC; needs unrolled[otel]"
     )

@@ -38,7 +38,7 @@ PACKAGES = (
     ),
     ("lanes", "table line pace places scheduler lane text_lane sequence_lane"),
     ("", "registry lineup opening session_calls stream_calls engine tally metrics"),
-    ("telemetry", "calls logs traces access"),
+    ("telemetry", "outlines calls logs traces access"),
     ("bridge", "outbox driver workers catalog completion"),
     ("storage", "gate store scripts redis_store custody keeper idempotency"),
     ("callers", "identity scopes tokens claims authentication certificates issuing"),

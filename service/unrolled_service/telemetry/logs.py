@@ -1,8 +1,10 @@
 """The log on stderr: a JSON object a line for programs, plain lines for people. Any thread.
 
 A record is an event and its fields (``extra=fields(...)``); the call that it belongs to is added by its request id.
+An exception's message may quote a caller: it is written at ``debug`` only, above that the outline without it.
 """
 
+import asyncio
 import json
 import logging
 import threading
@@ -12,6 +14,7 @@ from typing import Any, TextIO
 
 from unrolled_service.settings import LogFormat, LogLevel
 from unrolled_service.telemetry.calls import current_call
+from unrolled_service.telemetry.outlines import outline
 
 PACKAGE = __name__.partition(".")[0]
 
@@ -23,7 +26,7 @@ def start_logging(log_format: LogFormat, level: LogLevel, stream: TextIO) -> Non
     """
     is_json = not stream.isatty() if log_format == "auto" else log_format == "json"
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(JsonLines() if is_json else PlainLines())
+    handler.setFormatter((JsonLines if is_json else PlainLines)(has_messages=level == "debug"))
     logging.basicConfig(handlers=[handler], level=max(logging.INFO, number_of(level)), force=True)
     logging.getLogger(PACKAGE).setLevel(number_of(level))
     logging.captureWarnings(True)
@@ -40,7 +43,35 @@ def fields(**values: object) -> dict[str, dict[str, object]]:
     return {"fields": {name: value for name, value in values.items() if value not in (None, "")}}
 
 
-class JsonLines(logging.Formatter):
+def log_loop(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log what an event loop reports, as its exception handler; without the arguments of what failed.
+
+    Args:
+        context: what ``loop.call_exception_handler`` takes.
+    """
+    event = context["message"].partition("(")[0]
+    logging.getLogger(asyncio.__name__).error("%s", event, exc_info=context.get("exception"))
+
+
+class _Lines(logging.Formatter):
+    """What both forms have in common.
+
+    Args:
+        has_messages: exceptions are written with their messages and lines of source.
+    """
+
+    def __init__(self, *, has_messages: bool = False) -> None:
+        super().__init__()
+        self._has_messages = has_messages
+
+    def _tell(self, record: logging.LogRecord) -> str:
+        """Return the exception of a record; nothing where it has none."""
+        if not record.exc_info or record.exc_info[1] is None:
+            return ""
+        return self.formatException(record.exc_info) if self._has_messages else outline(record.exc_info[1])
+
+
+class JsonLines(_Lines):
     """One JSON object a record: time (RFC 3339, UTC), level, logger, event, request_id, then its fields."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -54,12 +85,12 @@ class JsonLines(logging.Formatter):
             **({"request_id": call.request_id} if call else {}),
             **_fields(record),
         }
-        if record.exc_info:
-            entry["exception"] = self.formatException(record.exc_info)
+        if exception := self._tell(record):
+            entry["exception"] = exception
         return json.dumps(entry, default=str)
 
 
-class PlainLines(logging.Formatter):
+class PlainLines(_Lines):
     """Time, level, logger, event, then fields as ``name=value``; an exception follows on lines of its own."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -70,7 +101,8 @@ class PlainLines(logging.Formatter):
         words = [_time(record), f"{record.levelname:<7}", f"{logger}:", record.getMessage()]
         line = " ".join([*words, *(f"{name}={value}" for name, value in named.items())])
         line = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in line)
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        exception = self._tell(record)
+        return f"{line}\n{exception}" if exception else line
 
 
 def _time(record: logging.LogRecord) -> str:

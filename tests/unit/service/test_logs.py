@@ -1,3 +1,5 @@
+import asyncio
+import gc
 import io
 import json
 import logging
@@ -13,10 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.service.test_calls import Context
+from unrolled_service.settings import LogLevel
 from unrolled_service.telemetry.access import Brake
 from unrolled_service.telemetry.calls import begin_call
-from unrolled_service.telemetry.logs import JsonLines, PlainLines, fields, start_logging
+from unrolled_service.telemetry.logs import JsonLines, PlainLines, fields, log_loop, start_logging
+from unrolled_service.telemetry.outlines import outline
 
+CANARY = "hunter2"
 RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 OWN = logging.getLogger("unrolled_service.tests")
 
@@ -60,7 +65,8 @@ def test_a_program_gets_one_object_a_line() -> None:
     assert RFC3339.fullmatch(plain.pop("time"))
     assert plain == {"level": "info", "logger": OWN.name, "event": "a b", "model": "m", "rows": 0}
     assert failed["level"] == "error"
-    assert failed["exception"].endswith("RuntimeError: two\nlines")
+    assert failed["exception"].splitlines()[-1] == "RuntimeError"
+    assert "two" not in stream.getvalue()
 
 
 def test_a_person_gets_plain_lines() -> None:
@@ -97,14 +103,15 @@ def test_warnings_and_the_end_of_a_thread_are_lines_too() -> None:
         logging.captureWarnings(True)
         warnings.warn("old\nthing", stacklevel=1)
         logging.captureWarnings(False)
-    thread = threading.Thread(target=lambda: 1 / 0, name="engine")
+    thread = threading.Thread(target=lambda: int(CANARY), name="engine")
     thread.start()
     thread.join()
 
     warned, ended = lines_of(stream)
     assert "old\nthing" in warned["event"]
     assert (ended["event"], ended["thread"]) == ("a thread broke off", "engine")
-    assert "ZeroDivisionError" in ended["exception"]
+    assert ended["exception"].splitlines()[-1] == "ValueError"
+    assert CANARY not in stream.getvalue()
 
 
 @given(st.text(), st.text(min_size=1))
@@ -121,10 +128,74 @@ def test_an_exception_follows_its_line_in_plain_text() -> None:
     try:
         raise RuntimeError("why")
     except RuntimeError:
-        lines = PlainLines().format(record("failed", exc_info=sys.exc_info())).splitlines()
-    assert lines[0].endswith("failed")
-    assert lines[1].startswith("Traceback")
-    assert lines[-1] == "RuntimeError: why"
+        made = record("failed", exc_info=sys.exc_info())
+    for lines, last in ((PlainLines(), "RuntimeError"), (PlainLines(has_messages=True), "RuntimeError: why")):
+        first, second, *_, end = lines.format(made).splitlines()
+        assert first.endswith("failed")
+        assert second.startswith("Traceback")
+        assert end == last
+
+
+def fail_in_a_chain() -> None:
+    text = CANARY
+    try:
+        try:
+            raise KeyError(text)
+        except KeyError as error:
+            error.add_note(text)
+            raise ExceptionGroup(text, [ValueError(text), TypeError(text)]) from error
+    except ExceptionGroup:
+        int(text)
+
+
+@pytest.mark.parametrize("level", ["debug", "info", "warning", "error"])
+@pytest.mark.parametrize("log_format", ["json", "text"])
+def test_the_words_of_a_chain_of_exceptions_are_for_debugging(
+    log_format: Literal["json", "text"], level: LogLevel
+) -> None:
+    stream = io.StringIO()
+    start_logging(log_format, level, stream)
+    try:
+        fail_in_a_chain()
+    except ValueError:
+        OWN.exception("failed")
+    written = stream.getvalue()
+    assert (CANARY in written) is (level == "debug")
+    for word in ("KeyError", "ExceptionGroup", "TypeError", "ValueError", "test_logs.py", "in fail_in_a_chain"):
+        assert word in written
+
+
+def test_what_the_event_loop_reports_has_no_words_of_callers() -> None:
+    async def fail() -> None:
+        raise RuntimeError(CANARY)
+
+    async def report() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(log_loop)
+        loop.call_soon(int, CANARY)
+        task = loop.create_task(fail())
+        await asyncio.wait([task])
+        del task
+        gc.collect()
+        loop.call_exception_handler({"message": "odd"})
+
+    stream = io.StringIO()
+    start_logging("json", "info", stream)
+    asyncio.run(report())
+    assert CANARY not in stream.getvalue()
+    lines = lines_of(stream)
+    assert [line["event"] for line in lines] == [
+        "Exception in callback int",
+        "Task exception was never retrieved",
+        "odd",
+    ]
+    assert [line["exception"].splitlines()[-1] for line in lines[:2]] == ["ValueError", "RuntimeError"]
+
+
+def test_a_circle_of_causes_ends() -> None:
+    one, other = RuntimeError(), ValueError()
+    one.__cause__, other.__cause__ = other, one
+    assert [line for line in outline(one).splitlines() if line.endswith("Error")] == ["ValueError", "RuntimeError"]
 
 
 def test_a_line_tells_its_call() -> None:
