@@ -9,6 +9,7 @@ from typing import Any
 import grpc
 import pytest
 
+from tests.support.alphabet import greedy_text
 from tests.support.messages import find_methods, make_messages
 from tests.support.server import ServerProcess, running_server
 from unrolled.v1.generation_pb2 import GenerateRequest, ScoreRequest
@@ -17,6 +18,7 @@ from unrolled_client import Client
 
 CANARY = "zqxjkvwyzq"  # in the alphabet's vocabulary
 STRANGE = "Canary-hunter2!"  # not in it
+PIECE = 6  # letters of a text that no other word of the log has
 KEYS = {"time", "level", "logger", "event"}
 
 
@@ -55,11 +57,12 @@ def test_no_text_of_a_caller_is_in_the_log(server: ServerProcess) -> None:
                     except grpc.RpcError as failure:
                         assert failure.code() is not grpc.StatusCode.INTERNAL  # noqa: PT017
         stub = GenerationServiceStub(channel)
-        list(stub.Generate(GenerateRequest(prompt=CANARY, max_tokens=40, stop=["never"])))
+        request = GenerateRequest(prompt=CANARY, max_tokens=40, sampling={"temperature": 0}, stop=["never"])
+        said = [reply.chunk.text for reply in stub.Generate(request)]
         stub.Score(ScoreRequest(text=CANARY))
     with Client(server.address) as client, client.session() as session:
         session_id = session.id
-        session.generate(CANARY, max_tokens=5).read()
+        texts = ["".join(said), session.generate(CANARY, max_tokens=20, temperature=0).read()]
         session.rewind(3)
         client.restore(session.snapshot())
 
@@ -67,6 +70,9 @@ def test_no_text_of_a_caller_is_in_the_log(server: ServerProcess) -> None:
     text = server.log.read_text()
     for secret in (CANARY, STRANGE, "hunter2", session_id):
         assert secret not in text
+    assert texts == [greedy_text(CANARY, 40), greedy_text(CANARY, 20)]
+    for piece in {generated[i : i + PIECE] for generated in texts for i in range(len(generated) - PIECE + 1)}:
+        assert piece not in text
     ended = [line for line in log if line["event"] in {"call", "refused"}]
     assert {line["method"] for line in ended} >= {
         f"/{each.containing_service.full_name}/{each.name}" for each in find_methods()
@@ -86,7 +92,7 @@ def test_every_call_has_its_line_and_a_refused_one_the_callers_id(server: Server
             with pytest.raises(grpc.RpcError) as failure:
                 list(stub.Generate(GenerateRequest(prompt="a", max_tokens=1, model="b"), metadata=metadata))
             ids.append(dict(failure.value.trailing_metadata())["x-request-id"])
-        made = stub.Generate(GenerateRequest(prompt="a", max_tokens=3))
+        made = stub.Generate(GenerateRequest(prompt="a", max_tokens=3), metadata=[("x-request-id", "order-67")])
         assert list(made)
         assert "x-request-id" not in dict(made.trailing_metadata())
 
@@ -96,7 +102,7 @@ def test_every_call_has_its_line_and_a_refused_one_the_callers_id(server: Server
         assert line["level"] in {"debug", "info", "warning", "error", "critical"}
     assert [line["event"] for line in log[-2:]] == ["draining", "stopped"]
     (generated,) = (line for line in log if line["event"] == "call" and line["method"].endswith("/Generate"))
-    assert (generated["code"], generated["model"]) == ("OK", "alphabet")
+    assert (generated["code"], generated["model"], generated["request_id"]) == ("OK", "alphabet", "order-67")
     assert (generated["prompt_tokens"], generated["generated_tokens"]) == (1, 3)
     assert 0 <= generated["queue_ms"] <= generated["first_token_ms"] <= generated["duration_ms"]
     refused = [line for line in log if line["event"] == "refused"]
