@@ -276,7 +276,7 @@ ENGINE = Dashboard(
 
 DASHBOARDS = (OVERVIEW, ENGINE)
 
-# What the server exports and no chart or rule looks at, and why.
+# What the server exports and no chart looks at, and why.
 NOT_CHARTED = {
     "process_start_time_seconds": "says when a process began; a restart shows as a gap",
     "process_virtual_memory_bytes": "reserved, not used: state memory is reserved at once and touched as it fills",

@@ -20,6 +20,7 @@ from tests.support.alphabet import write_bundle
 from tests.support.prometheus import RULES, Prometheus, Value, find_selectors, read_rules, running_prometheus
 from tests.support.redis import running_redis
 from tests.support.server import ServerProcess, running_server, wait_until
+from tests.support.windows import SMALL_WINDOW
 from unrolled_client import AsyncClient
 from unrolled_client.errors import InvalidField, PositionMismatch, SessionNotFound
 
@@ -31,6 +32,8 @@ BRIEF_SESSIONS, SPARE_SESSIONS, EVICTIONS = 3, MAX_SESSIONS, 7
 FORKS, WORKED_SESSIONS = 2, 5
 MAX_TOKENS, REFUSED = 1000, 6
 MANY_SESSIONS, STRANGE_METHODS, AT_ONCE = 10_000, 500, 64
+ROUNDS_A_TEXT = 4
+ENDLESS, ROWS, WAITING, SLOTS, USED_SESSIONS = 100_000_000, 2, 2, 10, 13
 MODEL = "alphabet"
 RATE = re.compile(rf"rate\(((?:unrolled|process)_\w+{{[^}}]*}})\[{re.escape(WINDOW)}\]\)")
 PANELS = {
@@ -221,13 +224,73 @@ def test_histograms_observed_what_callers_received(busy: tuple[Prometheus, Count
 def test_gauges_are_what_is_left_after_the_load(busy: tuple[Prometheus, Counts]) -> None:
     prometheus, counts = busy
     for query, number in {
-        "sum(unrolled_sessions)": counts.sessions,
+        'unrolled_sessions{tier="packed"}': counts.sessions,
+        'unrolled_sessions{tier="resident"}': 0,
         "unrolled_streams_active": 0,
         "unrolled_streams_waiting": 0,
         "unrolled_draining": 0,
         "up": 1,
     }.items():
         assert prometheus.ask_number(query) == number, query
+
+
+async def watch_held_streams(server: ServerProcess, prometheus: Prometheus) -> None:
+    """Compare the panels while a stream rests, as many run as there are rows, and others wait for one."""
+    async with (
+        AsyncClient(server.address, resume=None, options=SMALL_WINDOW) as idle,
+        AsyncClient(server.address, resume=None) as client,
+        asyncio.TaskGroup() as readers,
+        idle.generate("a", max_tokens=ENDLESS) as unread,
+    ):
+        await anext(unread)
+        for _ in range(USED_SESSIONS):
+            info = await client.create_session()
+            await client.open_session(info.id).generate("a", max_tokens=1).read()
+        held = [readers.create_task(_read(client)) for _ in range(ROWS + WAITING)]
+        rests_and_runs = 1 + ROWS
+        expected = {
+            "unrolled-overview/Streams active/stat": [rests_and_runs],
+            "unrolled-overview/Streams waiting/stat": [WAITING],
+            "unrolled-overview/Streams/timeseries": [rests_and_runs, WAITING],
+            "unrolled-engine/Sessions by tier/timeseries": [{"resident": SLOTS, "packed": USED_SESSIONS - SLOTS}],
+            "unrolled-engine/Slots/timeseries": [SLOTS, SLOTS],
+        }
+
+        def read_panels() -> dict[str, list[float | dict[str, float]]]:
+            return {panel: [_read_curves(prometheus, each) for each in PANELS[panel]] for panel in expected}
+
+        await asyncio.to_thread(wait_until, lambda: read_panels() == expected, "the panels show what is held")
+        for each in held:
+            each.cancel()
+
+
+def _read_curves(prometheus: Prometheus, expression: str) -> float | dict[str, float]:
+    """Return the value of a panel's curve, or the values by tier."""
+    values = prometheus.ask(fill_in(expression))
+    return by_label(values, "tier") if any(value.labels for value in values) else sum(each.number for each in values)
+
+
+async def _read(client: AsyncClient) -> None:
+    async with client.generate("a", max_tokens=ENDLESS) as stream:
+        async for _ in stream:
+            pass
+
+
+def test_panels_show_streams_and_sessions_while_they_are_held(tmp_path: Path) -> None:
+    with running_server(
+        write_bundle(tmp_path / MODEL),
+        engine_threads=1,
+        max_rows=ROWS,
+        max_streams=1 + ROWS + WAITING,
+        slots=SLOTS,
+        max_tokens=ENDLESS,
+        max_waiting_tokens=WAITING * 2 * ENDLESS,
+        turn_s=3600,
+        stall_timeout_s=3600,
+    ) as server:
+        with running_prometheus(server.metrics_url.removeprefix("http://")) as prometheus:
+            wait_until(lambda: prometheus.ask_number("up") == 1, "it scrapes")
+            asyncio.run(watch_held_streams(server, prometheus))
 
 
 @pytest.mark.parametrize("rule", [rule for rule in read_rules() if "record" in rule], ids=lambda rule: rule["record"])
@@ -270,9 +333,14 @@ def count_series(server: ServerProcess) -> Counter[str]:
 
 
 async def make_sessions(target: str, number: int) -> None:
+    """Make at least so many sessions, and generate in some of them."""
     async with AsyncClient(target, resume=None) as client:
-        for _ in range(number // AT_ONCE + 1):
-            await asyncio.gather(*(client.create_session() for _ in range(AT_ONCE)))
+        for i in range(number // AT_ONCE + 1):
+            infos = await asyncio.gather(*(client.create_session() for _ in range(AT_ONCE)))
+            if i % ROUNDS_A_TEXT == 0:
+                await asyncio.gather(
+                    *(client.open_session(info.id).generate("a", max_tokens=1).read() for info in infos)
+                )
 
 
 def call_strange_methods(target: str, number: int) -> None:
@@ -292,4 +360,5 @@ def test_neither_sessions_nor_strange_methods_make_series(tmp_path: Path) -> Non
         asyncio.run(make_sessions(server.address, MANY_SESSIONS))
         call_strange_methods(server.address, STRANGE_METHODS)
         assert server.read_metric("unrolled_sessions") > MANY_SESSIONS
+        assert server.read_metric("unrolled_streams_total", finish="length") > MANY_SESSIONS / ROUNDS_A_TEXT
         assert count_series(server) == before

@@ -145,6 +145,7 @@ CASES = [
         )
     ),
     Case("UnrolledDrainStuck", "it does not end", {"unrolled_draining": "0x5 1x10"}, 9, PAGE, A),
+    Case("UnrolledDrainStuck", "it has its grace time", {"unrolled_draining": "0x5 1x10"}, 7, QUIET, A),
     Case("UnrolledDrainStuck", "it ends", {"unrolled_draining": "0x5 1 stale"}, 9, QUIET, A),
     *(
         Case(
