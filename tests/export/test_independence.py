@@ -13,7 +13,7 @@ from unrolled_export.shape import Signature
 from unrolled_export.step import RecurrentStep
 from unrolled_service.graphs.sequence_program import SequenceBatch, SequenceProgram
 from unrolled_service.graphs.state import StateSpec
-from unrolled_service.models.probe import is_independent
+from unrolled_service.models.probe import is_independent, mixes_rows
 
 F, OUTPUTS, STEPS, ROWS = 5, 3, 24, 33
 
@@ -79,7 +79,10 @@ def test_a_row_is_the_same_alone_and_among_others(kind: CellKind, hidden: int) -
         assert np.array_equal(own_outputs[:, 0], outputs[: steps[row], row])
         assert np.array_equal(own_state[0], states[row])
     assert is_independent(program, 0)
+    assert not mixes_rows(program, 0)
 
 
 def test_a_cell_whose_rows_depend_on_one_another_is_noticed() -> None:
-    assert not is_independent(make_sociable_program(7), 0)
+    program = make_sociable_program(7)
+    assert not is_independent(program, 0)
+    assert mixes_rows(program, 0)

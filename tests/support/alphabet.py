@@ -6,8 +6,9 @@ sessions, lost step or wrong state shows as a wrong letter, without torch.
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -70,15 +71,7 @@ def write_bundle(
 
     With less than ``CERTAIN`` sharpness the sampled text differs from seed to seed.
     """
-    manifest = {
-        "format": 1,
-        "name": name,
-        "task": "TASK_GENERATE",
-        "description": "next = (token + steps) mod V",
-        "architecture": {"cell": "alphabet", "layers": 1, "hidden_size": 1},
-        "vocabulary": list(letters),
-        "states": [{"input": "h0", "output": "new_h0", "dtype": "float32", "shape": [1]}],
-    }
+    manifest = describe_alphabet(name, letters)
     cell = make_cell(len(letters), sharpness, json.dumps(manifest, sort_keys=True)).SerializeToString()
     golden = {
         "prompt": [0],
@@ -87,9 +80,28 @@ def write_bundle(
         "sampled": sampled_tokens(0, 20, seed=0, vocabulary_size=len(letters), sharpness=sharpness),
     }
     files = {"cell.onnx": cell, "golden.json": json.dumps(golden).encode()}
-    manifest["files"] = {file: hashlib.sha256(content).hexdigest() for file, content in files.items()}
+    return write_files(folder, manifest, files)
+
+
+def describe_alphabet(name: str, letters: Sequence[str]) -> dict[str, Any]:
+    """Return the manifest of a bundle of the cell, but for its files."""
+    return {
+        "format": 1,
+        "name": name,
+        "task": "TASK_GENERATE",
+        "description": "next = (token + steps) mod V",
+        "architecture": {"cell": "alphabet", "layers": 1, "hidden_size": 1},
+        "vocabulary": list(letters),
+        "states": [{"input": "h0", "output": "new_h0", "dtype": "float32", "shape": [1]}],
+    }
+
+
+def write_files(folder: Path, manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> Path:
+    """Write files and a manifest that lists them; return the folder."""
+    listed = {file: hashlib.sha256(content).hexdigest() for file, content in files.items()}
     folder.mkdir(parents=True, exist_ok=True)
-    for file, content in (files | {"manifest.json": json.dumps(manifest, indent=2).encode()}).items():
+    manifest_bytes = json.dumps({**manifest, "files": listed}, indent=2).encode()
+    for file, content in {**files, "manifest.json": manifest_bytes}.items():
         (folder / file).write_bytes(content)
     return folder
 

@@ -1,13 +1,13 @@
 """Bundles made to do harm, or broken in transit: how to make each, and in which words it is refused.
 
-Every one is made of a good bundle of the alphabet cell by one change; where that is to a listed file, its new sha256 is
-listed too, so that the refusal is for the change itself.
+Every one is made of a good bundle of the alphabet cell, or of one that begins elsewhere, by one change; where that is
+to a listed file, its new sha256 is listed too, so that the refusal is for the change itself.
 """
 
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import onnx
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from tests.support.alphabet import write_bundle
+from tests.support.beginnings import write_transducer
 
 Change = Callable[[Path], object]
 FLOAT, INT64, BOOL = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
@@ -29,17 +30,19 @@ class Malice:
     Attributes:
         change: makes a good bundle bad.
         reason: a pattern of what the refusal says.
+        write: makes the good bundle.
         operators: allowed besides the standard ones, where the bundle is to get further than the check of those.
     """
 
     change: Change
     reason: str
+    write: Callable[[Path], object] = write_bundle
     operators: tuple[str, ...] = field(default=())
 
 
 def make_malice(name: str, folder: Path) -> Path:
     """Write one of ``CORPUS`` and return its folder."""
-    write_bundle(folder)
+    CORPUS[name].write(folder)
     CORPUS[name].change(folder)
     return folder
 
@@ -64,11 +67,16 @@ def edit(change: Callable[[dict[str, Any]], object]) -> Change:
 
 def cell(change: Callable[[ModelProto], object]) -> Change:
     """Return what changes the cell."""
+    return graph("cell.onnx", change)
+
+
+def graph(name: str, change: Callable[[ModelProto], object]) -> Change:
+    """Return what changes a graph."""
 
     def act(folder: Path) -> None:
-        model = onnx.load_model_from_string((folder / "cell.onnx").read_bytes())
+        model = onnx.load_model_from_string((folder / name).read_bytes())
         change(model)
-        rewrite(folder, "cell.onnx", model.SerializeToString())
+        rewrite(folder, name, model.SerializeToString())
 
     return act
 
@@ -217,6 +225,59 @@ def grow_with_rows(model: ModelProto) -> None:
 def size_of_values(model: ModelProto) -> None:
     add_nodes(model, [helper.make_node("ConstantOfShape", ["token"], ["huge"])])
     depend_on(model, "huge")
+
+
+def look_aside(state: str, nodes: Iterable[NodeProto], constants: Mapping[str, Any]) -> Callable[[ModelProto], object]:
+    """Return what lets a graph take a state for its own that is made of all rows' states, ``theirs`` of ``mine``.
+
+    Where all rows are in the same state, as they are in a golden run, it is the row's own.
+    """
+
+    def change(model: ModelProto) -> None:
+        for node in model.graph.node:
+            node.input[:] = ["taken" if name == state else name for name in node.input]
+        add_nodes(
+            model,
+            [
+                helper.make_node("Identity", [state], ["mine"]),
+                *nodes,
+                helper.make_node("Sub", ["theirs", "mine"], ["apart"]),
+                helper.make_node("Add", ["mine", "apart"], ["taken"]),
+            ],
+        )
+        model.graph.initializer.extend(
+            numpy_helper.from_array(np.asarray(each), name) for name, each in constants.items()
+        )
+
+    return change
+
+
+def peek(state: str = "h0") -> Callable[[ModelProto], object]:
+    """Return what lets the rows of a graph take the state of the one that counted farthest."""
+    node = helper.make_node("ReduceMax", ["mine", "rows"], ["theirs"], keepdims=1)
+    return look_aside(state, [node], {"rows": np.array([0])})
+
+
+def drop(**made: Any) -> Callable[[ModelProto], object]:
+    """Return what adds a Dropout whose training mode is as told: an initializer, or by nodes."""
+
+    def change(model: ModelProto) -> None:
+        add_nodes(
+            model, [*made.get("nodes", []), helper.make_node("Dropout", ["h0", "", "is_training"], ["dropped"], seed=1)]
+        )
+        model.graph.initializer.extend(made.get("initializers", []))
+
+    return change
+
+
+def normalise(model: ModelProto) -> None:
+    """Add a BatchNormalization over the rows that are there."""
+    names = ("scale", "bias", "mean", "variance")
+    node = helper.make_node(
+        "BatchNormalization", ["h0", *names], ["normal", "new_mean", "new_variance"], training_mode=1
+    )
+    add_nodes(model, [node])
+    model.graph.initializer.extend(array([1.0], np.float32, name) for name in names)
 
 
 def call_function(model: ModelProto) -> None:
@@ -432,6 +493,71 @@ CORPUS: dict[str, Malice] = {
     ),
     "logits of another width": Malice(
         edit(lambda m: m["vocabulary"].append("!")), r"outputs are .* the manifest says .*float32 \[batch, 27\]"
+    ),
+    "a batch's figures": Malice(cell(normalise), r"cell\.onnx: BatchNormalization is in training mode"),
+    "a dropout that drops": Malice(
+        cell(drop(initializers=[array(True, np.bool_, "is_training")])), r"cell\.onnx: Dropout is in training mode"
+    ),
+    "a dropout that may drop": Malice(
+        cell(
+            drop(
+                nodes=[
+                    helper.make_node("ReduceMax", ["token"], ["any_token"], keepdims=0),
+                    helper.make_node("Cast", ["any_token"], ["is_training"], to=BOOL),
+                ]
+            )
+        ),
+        r"cell\.onnx: Dropout is in training mode, where it draws, or may be",
+    ),
+    # what one caller's row has to do with another's
+    "the largest state of all": Malice(cell(peek()), r"cell\.onnx: a row's result depends on its neighbours"),
+    "a mean over the rows": Malice(
+        cell(
+            look_aside(
+                "h0",
+                [
+                    helper.make_node("Softmax", ["mine"], ["weights"], axis=0),
+                    helper.make_node("Transpose", ["weights"], ["weights_across"]),
+                    helper.make_node("MatMul", ["weights_across", "mine"], ["theirs"]),
+                ],
+                {},
+            )
+        ),
+        r"cell\.onnx: a row's result depends on its neighbours",
+    ),
+    "a sum along the rows": Malice(
+        cell(
+            look_aside(
+                "h0",
+                [
+                    helper.make_node("Mul", ["mine", "nil"], ["nils"]),
+                    helper.make_node("Exp", ["nils"], ["ones"]),
+                    helper.make_node("CumSum", ["mine", "rows"], ["sums"]),
+                    helper.make_node("CumSum", ["ones", "rows"], ["counts"]),
+                    helper.make_node("Div", ["sums", "counts"], ["theirs"]),
+                ],
+                {"rows": np.int64(0), "nil": np.float32(0)},
+            )
+        ),
+        r"cell\.onnx: a row's result depends on its neighbours",
+    ),
+    "the last row's state": Malice(
+        cell(
+            look_aside(
+                "h0",
+                [
+                    helper.make_node("Transpose", ["mine"], ["across"]),
+                    helper.make_node("Gather", ["across", "last"], ["theirs"], axis=1),
+                ],
+                {"last": np.array([-1])},
+            )
+        ),
+        r"cell\.onnx: a row's result depends on its neighbours",
+    ),
+    "an encoder that looks aside": Malice(
+        graph("encoder.onnx", peek("e0")),
+        r"encoder\.onnx: a row's result depends on its neighbours",
+        write=write_transducer,
     ),
     "a size that values say": Malice(cell(size_of_values), r"ConstantOfShape makes huge as large as values say"),
 }

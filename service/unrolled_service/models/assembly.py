@@ -19,6 +19,7 @@ from unrolled_service.models.bundle_files import parse_graph, parse_message
 from unrolled_service.models.contents import Contents
 from unrolled_service.models.golden import Player, RunDiffers, check_golden, check_runs, replay_golden
 from unrolled_service.models.limits import Limits
+from unrolled_service.models.probe import mixes_rows
 from unrolled_service.models.shape import (
     BRIDGE,
     CELL,
@@ -84,6 +85,7 @@ class Assembly:
             tokens = Program(cell, self.states, len(manifest.vocabulary)) if generates_tokens(manifest) else None
         with self._naming(golden_name):
             Player(sequence, tokens, self.condition, self.encoder).replay_runs(golden)
+        self._check_rows(cell_name, sequence, len(manifest.vocabulary))
         return tokens or sequence
 
     def prove_plain(self, cell_name: str, golden_name: str) -> Program:
@@ -94,9 +96,24 @@ class Assembly:
             check_golden(golden, size)
         with self._naming(cell_name):
             program = Program(cell, self.states, size)
+            output = name_output(self.manifest.output)
+            logits = SequenceProgram(
+                cell, self.states, input_width=0, output=output, output_width=size, feeds_back=False
+            )
         with self._naming(golden_name):
             replay_golden(program, golden)
+        self._check_rows(cell_name, logits, size)
         return program
+
+    def _check_rows(self, name: str, program: SequenceProgram, vocabulary_size: int) -> None:
+        """Refuse a cell that lets callers see, or change, what others do.
+
+        Raises:
+            BundleError: a row's result depends on the rows beside it.
+        """
+        with self._naming(name):
+            if mixes_rows(program, vocabulary_size):
+                raise BundleError("a row's result depends on its neighbours")
 
     def _load_condition(self) -> Condition:
         port = self.manifest.condition.port
@@ -108,6 +125,7 @@ class Assembly:
         model, width = self._read_graph(ENCODER, ENCODER), encoder.input.width
         with self._naming(ENCODER):
             program = SequenceProgram(model, states, input_width=width, output="", output_width=0, feeds_back=False)
+        self._check_rows(ENCODER, program, len(encoder.vocabulary))
         bridge = self._load_graph(BRIDGE) if BRIDGE in self._signatures else None
         return Encoder(program, Vocabulary(encoder.vocabulary), states, self.states, bridge)
 

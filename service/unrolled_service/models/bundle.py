@@ -82,10 +82,9 @@ def make_bundle(contents: Contents, precision: Precision, limits: Limits) -> Bun
     assembly = Assembly(contents, limits)
     chosen, program, passed_over = _choose(assembly, precision)
     size = len(manifest.vocabulary)
-    if not is_independent(program, size):
-        _log.warning(
-            "%s: the cell's last bits depend on what runs beside a row; seeded outputs may too", contents.place
-        )
+    _warn_of_rounding(contents.place, "cell", program, size)
+    if assembly.encoder:
+        _warn_of_rounding(contents.place, "encoder", assembly.encoder.program, len(assembly.encoder.vocabulary))
     host = Host(
         model=manifest.name,
         model_sha256=bytes.fromhex(sha256),
@@ -109,6 +108,12 @@ def make_bundle(contents: Contents, precision: Precision, limits: Limits) -> Bun
         encoder=assembly.encoder,
         passed_over=passed_over,
     )
+
+
+def _warn_of_rounding(place: str, part: str, program: Program | SequenceProgram, vocabulary_size: int) -> None:
+    """Say where rows differ in the last bits: in a bundle that was assembled they do in nothing more."""
+    if not is_independent(program, vocabulary_size):
+        _log.warning("%s: the %s's last bits depend on what runs beside a row; seeded outputs may too", place, part)
 
 
 def _choose(assembly: Assembly, precision: Precision) -> tuple[str, Program | SequenceProgram, tuple[str, ...]]:

@@ -67,6 +67,7 @@ class _Walk:
             yield from _find_tensor_faults(f"initializer {tensor.name!r}", tensor, self._allowed)
         for node in graph.node:
             yield from self._node(node, depth)
+        yield from _find_training_faults(graph)
 
     def _node(self, node: NodeProto, depth: int) -> Iterator[str]:
         name = node.op_type if node.domain in _STANDARD_DOMAINS else f"{node.domain}::{node.op_type}"
@@ -109,6 +110,23 @@ def _find_tensor_faults(place: str, tensor: TensorProto, allowed: Limits) -> Ite
         return
     if values.dtype.kind == "f" and np.isnan(values).any():
         yield f"{place} has a number that is not one"
+
+
+def _find_training_faults(graph: GraphProto) -> Iterator[str]:
+    """Yield each operator that does, or may do, as in training: looks at the whole batch, or draws."""
+    falses = {tensor.name for tensor in graph.initializer if _is_false(tensor)}
+    for node in graph.node:
+        if node.op_type == "Constant" and any(_is_false(attribute.t) for attribute in node.attribute):
+            falses.update(node.output)
+        if node.op_type == "BatchNormalization":
+            if any(attribute.name == "training_mode" and attribute.i for attribute in node.attribute):
+                yield "BatchNormalization is in training mode, where a neighbour changes a row"
+        elif node.op_type == "Dropout" and not falses.issuperset(filter(None, node.input[2:])):
+            yield "Dropout is in training mode, where it draws, or may be: training_mode is not constantly false"
+
+
+def _is_false(tensor: TensorProto) -> bool:
+    return tensor.data_type == TensorProto.BOOL and not numpy_helper.to_array(tensor).any()
 
 
 _PLAIN = {

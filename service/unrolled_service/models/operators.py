@@ -1,7 +1,8 @@
 """The standard operators of which a single step may be made.
 
 Those that exporters make cells of, and that do a bounded amount of work: neither control flow, nor draws of their own,
-nor sizes that depend on values, nor scales taken over a batch, which would let a neighbour change a row.
+nor sizes that depend on values, nor scales taken over a batch, which would let a neighbour change a row. Some do other
+than that by an attribute or an input: ``inspection`` refuses training mode, ``probe`` what it sees of mixed rows.
 """
 
 STANDARD = frozenset(

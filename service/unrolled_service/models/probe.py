@@ -1,11 +1,18 @@
-"""Runs the probe of ``numerics`` on a program: the fingerprint of the arithmetic that it runs on here."""
+"""Runs the probe of ``numerics`` on a program: what arithmetic it runs on here, and what rows do to each other.
+
+The last bits of a row may depend on its neighbours, where a kernel rounds otherwise at an array's end. What is more
+than rounding is the cell's doing.
+"""
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unrolled_service.graphs.program import NOT_FORCED, Batch, Extras, Program
 from unrolled_service.graphs.sampling import Sampling
-from unrolled_service.graphs.sequence_program import SequenceBatch, SequenceProgram
+from unrolled_service.graphs.sequence_program import SequenceBatch, SequenceOutcome, SequenceProgram
+from unrolled_service.graphs.state import Floats
 from unrolled_service.snapshots.numerics import (
     FORCED_STEPS,
     ROWS,
@@ -17,6 +24,10 @@ from unrolled_service.snapshots.numerics import (
 )
 
 _STEPS = FORCED_STEPS + SAMPLED_STEPS
+_COMPANY = 8 * ROWS
+_WATCHED = (0, 13, _COMPANY - 1)
+_WINDOW = 8  # steps from the same state: too few for rounding to grow into another state, in a chaotic cell too
+_ROUNDING = 1e-3  # of a number, or of 1 where that is more: kernels differ by far less
 
 
 def measure_numerics(program: Program | SequenceProgram, vocabulary_size: int) -> bytes:
@@ -48,6 +59,49 @@ def is_independent(program: Program | SequenceProgram, vocabulary_size: int) -> 
     return True
 
 
+def mixes_rows(program: SequenceProgram, vocabulary_size: int) -> bool:
+    """Return whether what a row gives depends on its neighbours, by more than rounding.
+
+    Many rows of different pasts are run side by side, a few steps at a time; some of them also alone, from the same
+    states. What a cell does only for other tokens, or among more rows, is not seen.
+
+    Args:
+        program: any; one of a cell that generates tokens gives its logits.
+        vocabulary_size: V; unused where it takes vectors.
+
+    Raises:
+        ProgramError: the runtime cannot run it.
+    """
+    few = _make_inputs(program, vocabulary_size, FORCED_STEPS)
+    inputs = np.concatenate([np.roll(few, -shift, axis=0) for shift in range(_COMPANY // ROWS)], axis=1)
+    state = np.tile(program.initial, (_COMPANY, 1))
+    state = _feed(program, inputs, state, np.arange(_COMPANY)).state
+    for start in range(0, FORCED_STEPS, _WINDOW):
+        fed = inputs[start : start + _WINDOW]
+        beside = _feed(program, fed, state)
+        for row in _WATCHED:
+            alone = _feed(program, np.ascontiguousarray(fed[:, [row]]), state[[row]])
+            if not _are_close(alone.outputs[:, 0], beside.outputs[:, row]):
+                return True
+            if not _are_close(alone.state[0], beside.state[row]):
+                return True
+        state = beside.state
+    return False
+
+
+def _are_close(some: Floats, others: Floats) -> bool:
+    return np.allclose(some, others, rtol=_ROUNDING, atol=_ROUNDING, equal_nan=True)
+
+
+def _feed(
+    program: SequenceProgram, inputs: NDArray[Any], state: Floats, steps: NDArray[np.int64] | None = None
+) -> SequenceOutcome:
+    """Advance rows by all inputs, or each by so many of them; nothing is fed back."""
+    taken = np.full(inputs.shape[1], len(inputs), np.int64) if steps is None else steps
+    last = np.zeros((len(taken), program.output_width if program.feeds_back else 0), np.float32)
+    return program.run(SequenceBatch(inputs, taken, taken, last, np.empty(0, np.int64)), state)
+
+
 def _run(program: Program | SequenceProgram, vocabulary_size: int, rows: slice) -> list[NDArray[np.generic]]:
     """Return what some rows of the probe give: at each step, [K, B] or [K, B, O], and last of all the states."""
     if isinstance(program, SequenceProgram):
@@ -72,8 +126,7 @@ def _run(program: Program | SequenceProgram, vocabulary_size: int, rows: slice) 
 def _run_sequence(program: SequenceProgram, vocabulary_size: int, rows: slice) -> list[NDArray[np.generic]]:
     """Feed the probe alone, and where outputs are fed back as many steps more of those."""
     steps = _STEPS if program.feeds_back else FORCED_STEPS
-    inputs: NDArray[np.generic] = make_probe(vocabulary_size) if not program.input_width else _make_vectors(program)
-    inputs = np.ascontiguousarray(inputs[:, rows])
+    inputs = np.ascontiguousarray(_make_inputs(program, vocabulary_size, steps)[:, rows])
     size = inputs.shape[1]
     batch = SequenceBatch(
         inputs=inputs,
@@ -86,7 +139,10 @@ def _run_sequence(program: SequenceProgram, vocabulary_size: int, rows: slice) -
     return [outcome.outputs, outcome.state]
 
 
-def _make_vectors(program: SequenceProgram) -> NDArray[np.float32]:
-    inputs = np.zeros((_STEPS if program.feeds_back else FORCED_STEPS, ROWS, program.input_width), np.float32)
+def _make_inputs(program: SequenceProgram, vocabulary_size: int, steps: int) -> NDArray[Any]:
+    """Return the probe, int64[K, B] or f32[K, B, F], with zeros where more steps follow."""
+    if not program.input_width:
+        return make_probe(vocabulary_size)
+    inputs = np.zeros((steps, ROWS, program.input_width), np.float32)
     inputs[:FORCED_STEPS] = make_vector_probe(program.input_width)
     return inputs

@@ -1,11 +1,15 @@
 """Bundles made to do harm are refused, each for its own reason; what a trial would not survive ends the trial."""
 
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from onnx import TensorProto, helper
 
 from tests.support.alphabet import write_bundle
-from tests.support.malice import CORPUS, HEAVY, make_malice
+from tests.support.beginnings import write_conditioned, write_transducer
+from tests.support.malice import CORPUS, HEAVY, array, cell, drop, graph, look_aside, make_malice
 from unrolled_service.errors import BundleError
 from unrolled_service.models.bundle import load_bundle, make_bundle
 from unrolled_service.models.contents import read_contents
@@ -39,9 +43,41 @@ def test_a_trial_ends_where_a_server_would_not(name: str, tmp_path: Path) -> Non
         try_bundle(contents, "auto", limits(name))
 
 
-def test_a_good_bundle_passes_its_trial(tmp_path: Path) -> None:
-    contents = read_contents(write_bundle(tmp_path / "bundle"), "auto", Limits())
+@pytest.mark.parametrize("write", [write_bundle, write_transducer, write_conditioned])
+def test_a_good_bundle_passes_its_trial(write: Callable[[Path], Path], tmp_path: Path) -> None:
+    contents = read_contents(write(tmp_path / "bundle"), "auto", Limits())
     try_bundle(contents, "auto", Limits())
+
+
+def test_a_dropout_that_never_drops_is_harmless(tmp_path: Path) -> None:
+    folder = write_bundle(tmp_path / "bundle")
+    never = array(False, np.bool_, "is_training")
+    for change in (
+        drop(initializers=[never]),
+        drop(nodes=[helper.make_node("Constant", [], ["is_training"], value=never)]),
+    ):
+        write_bundle(folder)
+        cell(change)(folder)
+        load_bundle(folder)
+
+
+@pytest.mark.parametrize(
+    ("write", "name", "state"), [(write_bundle, "cell", "h0"), (write_transducer, "encoder", "e0")]
+)
+def test_rows_that_round_otherwise_beside_others_are_warned_of(
+    write: Callable[[Path], Path], name: str, state: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The largest token of all moves each row by a millionth."""
+    folder = write(tmp_path / "bundle")
+    nodes = [
+        helper.make_node("ReduceMax", ["token"], ["largest"], keepdims=0),
+        helper.make_node("Cast", ["largest"], ["far"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["far", "faintly"], ["faint"]),
+        helper.make_node("Add", ["mine", "faint"], ["theirs"]),
+    ]
+    graph(f"{name}.onnx", look_aside(state, nodes, {"faintly": np.float32(1e-6)}))(folder)
+    load_bundle(folder)
+    assert f"the {name}'s last bits depend on what runs beside a row" in caplog.text
 
 
 def test_what_was_read_is_what_runs(tmp_path: Path) -> None:
