@@ -22,6 +22,7 @@ def test_the_bounds_are_those_of_the_program() -> None:
     assert f"at most {limits.FILES}" in rows["names of files"]
     assert limits.STATE_NUMBERS == limits.WIDTH
     assert rows["states, widths"] == f"{limits.WIDTH:,} numbers"
+    assert rows["extents of a state or a tensor"] == str(limits.RANK)
     spans = [f"{each.start} to {each.stop - 1}" for each in (limits.IR_VERSIONS, limits.OPSETS)]
     assert rows["IR version, opset"] == ", ".join(spans)
     assert limits.NODES == limits.INITIALIZERS

@@ -370,6 +370,14 @@ CORPUS: dict[str, Malice] = {
     "a name with a path": Malice(edit(lambda m: m.update(name="../other")), r"name is not 1 to 128"),
     "a state of integers": Malice(state(dtype="int64"), r"states has a dtype other than float32"),
     "a state of 16 TiB": Malice(state(shape=[1 << 21, 1 << 21]), r"states has 4398046511104 numbers, more than"),
+    "a state of too many digits to say": Malice(
+        state(shape=[(1 << 32) - 1] * 460), r"manifest\.json: states has a shape of more than 8 extents"
+    ),
+    "an encoder's state of too many digits": Malice(
+        edit(lambda m: m["encoder"]["states"][0].update(shape=[(1 << 32) - 1] * 50_000)),
+        r"manifest\.json: encoder\.states has a shape of more than 8 extents",
+        write=write_transducer,
+    ),
     "a state that begins nowhere": Malice(state(initial="NaN"), r"states has an initial value that is not finite"),
     "a state of another shape": Malice(state(shape=[2]), r"inputs are .* the manifest says"),
     # the golden run
@@ -404,6 +412,9 @@ CORPUS: dict[str, Malice] = {
     ),
     "more than can be counted": Malice(
         cell(lambda m: claim(m, [1 << 62, 1 << 62])), r"'claimed' says that it has \d{37,} bytes, more than"
+    ),
+    "more digits than can be said": Malice(
+        cell(lambda m: claim(m, [(1 << 63) - 1] * 50_000)), r"'claimed' has a negative extent, or more than 8"
     ),
     "less than it says": Malice(
         cell(lambda m: claim(m, [4], b"\0" * 8)), r"'claimed' does not hold what its extents say"

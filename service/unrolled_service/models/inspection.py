@@ -96,8 +96,8 @@ def _find_tensor_faults(place: str, tensor: TensorProto, allowed: Limits) -> Ite
     if tensor.data_type not in _PLAIN:
         yield f"{place} is of the type {_name_type(tensor.data_type)}, which is not a plain number"
         return
-    if any(extent < 0 for extent in tensor.dims):
-        yield f"{place} has a negative extent"
+    if len(tensor.dims) > limits.RANK or any(extent < 0 for extent in tensor.dims):
+        yield f"{place} has a negative extent, or more than {limits.RANK}"
         return
     claimed = math.prod(tensor.dims) * helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
     if claimed > allowed.total_bytes:

@@ -13,6 +13,7 @@ DEPTH = 4
 FILES = 64
 WIDTH = 1 << 20
 STATE_NUMBERS = 1 << 20
+RANK = 8
 OPSETS = range(18, 24)
 IR_VERSIONS = range(8, 12)
 
