@@ -246,6 +246,12 @@ def test_a_bad_bundle_is_refused_with_the_reason_and_the_old_one_goes_on(one: Se
     [
         ("", "1 to 512 characters, has 0"),
         ("x" * 513, "1 to 512 characters, has 513"),
+        ("x" * 512, "names of at most 255 characters, one has 512"),
+        ("x" * 300, "names of at most 255 characters, one has 300"),
+        ("x" * 256, "names of at most 255 characters, one has 256"),
+        ("a/" + "x" * 256, "names of at most 255 characters, one has 256"),
+        ("x" * 255, "is neither a folder below"),
+        ("a/" * 255 + "bb", "is neither a folder below"),
         ("/etc", "must be names of"),
         ("../first", "must be names of"),
         ("a/../../first", "must be names of"),
@@ -262,6 +268,13 @@ def test_only_what_lies_below_the_folder_can_be_loaded(quiet: Served, bundle: st
     said = refusal(lambda: quiet.load(bundle))
     assert (said.reason, said.field) == ("INVALID_FIELD", "bundle")
     assert re.search(words, said.text)
+
+
+def test_a_path_that_no_file_system_takes_leads_nowhere(tmp_path: Path) -> None:
+    with served(tmp_path, bundles_folder=Path("/" + "x/" * 4000)) as one:
+        said = refusal(lambda: one.load("letters"))
+    assert (said.reason, said.field) == ("INVALID_FIELD", "bundle")
+    assert "is neither a folder below" in said.text
 
 
 @pytest.mark.parametrize(

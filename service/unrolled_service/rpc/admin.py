@@ -29,6 +29,7 @@ from unrolled_service.settings import Settings, shipped_bundle
 
 MAX_BUNDLE_LENGTH = 512
 MAX_GRACE_S = 86_400
+MAX_PART_LENGTH = 255  # what file systems take, in bytes; these characters have one each
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -120,8 +121,11 @@ class AdminService(AdminServiceServicer):
         parts = tuple(bundle.split("/"))
         if not all(map(_PART.fullmatch, parts)):
             raise InvalidField("bundle", "must be names of a-z A-Z 0-9 . _ - between slashes; none begins with a dot")
+        longest = max(map(len, parts))
+        if longest > MAX_PART_LENGTH:
+            raise InvalidField("bundle", f"must be names of at most {MAX_PART_LENGTH} characters, one has {longest}")
         folder = self._settings.bundles_folder
-        if folder is not None and folder.joinpath(*parts).exists():
+        if folder is not None and _is_there(folder.joinpath(*parts)):
             return folder, parts
         if len(parts) == 1 and shipped_bundle(bundle).is_dir():
             return shipped_bundle(bundle), ()
@@ -152,6 +156,14 @@ class AdminService(AdminServiceServicer):
             sessions=sum(lane.sessions for lane in lanes),
             state_bytes=sum(lane.residency.state_bytes for lane in lanes),
         )
+
+
+def _is_there(path: Path) -> bool:
+    """Return whether there is something at a path; there is nothing at one that cannot be, or that is out of reach."""
+    try:
+        return path.exists()
+    except OSError:  # the path as a whole is too long, or leads through a folder that may not be looked into
+        return False
 
 
 def _read_sha256(sha256: str) -> str:
