@@ -48,14 +48,26 @@ class Contents:
         """Its identity, in lower-case hex."""
         return hashlib.sha256(self.files[MANIFEST]).hexdigest()
 
+    @property
+    def digest(self) -> str:
+        """The sha256 of all that ``pack`` returns, in lower-case hex."""
+        digest = hashlib.sha256(self._head)
+        for content in self.files.values():
+            digest.update(content)
+        return digest.hexdigest()
+
+    @property
+    def _head(self) -> bytes:
+        sizes = {name: len(content) for name, content in self.files.items()}
+        return json.dumps({"place": self.place, "sizes": sizes}).encode() + b"\n"
+
     def where(self, name: str) -> str:
         """Return the name of a file for people."""
         return f"{self.place}/{name}"
 
     def pack(self) -> bytes:
         """Return everything as bytes, for another process."""
-        sizes = {name: len(content) for name, content in self.files.items()}
-        return b"".join([json.dumps({"place": self.place, "sizes": sizes}).encode(), b"\n", *self.files.values()])
+        return b"".join([self._head, *self.files.values()])
 
     @classmethod
     def unpack(cls, stream: BinaryIO) -> Self:

@@ -1,7 +1,8 @@
 """A trial run of a bundle in a process of its own: what crashes, hangs or fills memory does it there.
 
 The process is given a bundle's bytes and does with them what the server is about to do, and runs as many rows side
-by side as a slice may have. It has no environment but the search paths, cannot write files, and may use a limited
+by side as a slice may have. Its last line says how that went: a fault, or ``ok`` and the sha256 of what it tried;
+silence is a refusal. It has no environment but the search paths, cannot write files, and may use a limited
 amount of processor time and memory. It is no sandbox: a cell that takes over the runtime has this user's rights.
 """
 
@@ -85,9 +86,12 @@ def try_bundle(contents: Contents, precision: Precision, limits: Limits) -> None
             process.kill()
     if process.returncode:
         raise BundleError(f"{contents.place}: {_explain(process.returncode, limits)}")
-    kind, _, fault = said.partition(" ")
-    if fault:
-        raise _KINDS[kind](fault)
+    last = said.rpartition("\n")[2]
+    kind, _, fault = last.partition(" ")
+    if kind in _KINDS:
+        raise _KINDS[kind](fault[:_REPORT_CHARACTERS])
+    if last != f"ok {contents.digest}":
+        raise BundleError(f"{contents.place}: its trial run ended without saying how it went")
 
 
 def exercise(bundle: Bundle, rows: int) -> None:
@@ -111,10 +115,10 @@ def exercise(bundle: Bundle, rows: int) -> None:
 
 
 def _converse(process: "subprocess.Popen[bytes]", contents: Contents, precision: Precision, limits: Limits) -> str:
-    """Give the process its task and return what it says; nothing where all is well."""
+    """Give the process its task and return what it says."""
     task = json.dumps({"precision": precision, "limits": asdict(limits)}).encode() + b"\n"
     said, _ = process.communicate(task + contents.pack(), timeout=limits.trial_cpu_s * _PATIENCE)
-    return said.decode(errors="replace")[:_REPORT_CHARACTERS]
+    return said.decode(errors="replace")
 
 
 def _explain(status: int, limits: Limits) -> str:
@@ -155,14 +159,16 @@ def _main() -> None:
         place = contents.place
         bundle = make_bundle(contents, task["precision"], limits)
         exercise(bundle, limits.rows)
+        report = f"ok {contents.digest}"
     except MemoryError:
-        sys.stdout.write(f"invalid {place}: its trial run needs more than {limits.trial_memory_bytes >> 20} MiB")
+        report = f"invalid {place}: its trial run needs more than {limits.trial_memory_bytes >> 20} MiB"
     except RunDiffers as error:
-        sys.stdout.write(f"golden {error}")
+        report = f"golden {error}"
     except BundleError as error:
-        sys.stdout.write(f"invalid {error}")
+        report = f"invalid {error}"
     except ProgramError as error:
-        sys.stdout.write(f"invalid {place}: {error}")
+        report = f"invalid {place}: {error}"
+    sys.stdout.write("\n" + " ".join(report.splitlines()))
 
 
 if __name__ == "__main__":

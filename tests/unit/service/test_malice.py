@@ -1,6 +1,10 @@
 """Bundles made to do harm are refused, each for its own reason; what a trial would not survive ends the trial."""
 
+import hashlib
+import io
+import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +16,7 @@ from tests.support.beginnings import write_conditioned, write_transducer
 from tests.support.malice import CORPUS, HEAVY, array, cell, drop, graph, look_aside, make_malice
 from unrolled_service.errors import BundleError
 from unrolled_service.models.bundle import load_bundle, make_bundle
-from unrolled_service.models.contents import read_contents
+from unrolled_service.models.contents import Contents, read_contents
 from unrolled_service.models.limits import Limits
 from unrolled_service.models.trial import try_bundle
 
@@ -47,6 +51,45 @@ def test_a_trial_ends_where_a_server_would_not(name: str, tmp_path: Path) -> Non
 def test_a_good_bundle_passes_its_trial(write: Callable[[Path], Path], tmp_path: Path) -> None:
     contents = read_contents(write(tmp_path / "bundle"), "auto", Limits())
     try_bundle(contents, "auto", Limits())
+
+
+@pytest.mark.parametrize(
+    ("words", "passes"),
+    [
+        ("", False),
+        ("fine", False),
+        ("ok", False),
+        (f"ok {'0' * 64}", False),
+        ("ok {digest}\nand more", False),
+        ("invalid", False),
+        ("surprise it is", False),
+        ("a warning\nok {digest}", True),
+    ],
+)
+def test_a_trial_passes_by_its_last_line_alone(
+    words: str, passes: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that ends well, whatever it did, and says this."""
+    contents = read_contents(write_bundle(tmp_path / "bundle"), "auto", Limits())
+    program = tmp_path / "program"
+    said = words.format(digest=contents.digest)
+    program.write_text(f"#!/bin/sh\ncat > /dev/null\nprintf '%s' '{said}'\n")
+    program.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(program))
+    if passes:
+        try_bundle(contents, "auto", Limits())
+    else:
+        with pytest.raises(BundleError):
+            try_bundle(contents, "auto", Limits())
+
+
+def test_what_was_tried_has_a_name_of_its_own(tmp_path: Path) -> None:
+    contents = read_contents(write_bundle(tmp_path / "bundle"), "auto", Limits())
+    assert Contents.unpack(io.BytesIO(contents.pack())).digest == contents.digest
+    assert hashlib.sha256(contents.pack()).hexdigest() == contents.digest
+    for name, content in contents.files.items():
+        other = replace(contents, files={**contents.files, name: content + b" "})
+        assert other.digest != contents.digest
 
 
 def test_a_dropout_that_never_drops_is_harmless(tmp_path: Path) -> None:
