@@ -15,7 +15,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.support.alphabet import LETTERS, greedy_text, write_bundle
-from tests.support.malice import make_malice
+from tests.support.malice import CORPUS, make_malice
 from tests.support.refusals import refusal
 from tests.support.server import wait_until
 from tests.support.serving import serving
@@ -239,6 +239,31 @@ def test_a_bad_bundle_is_refused_with_the_reason_and_the_old_one_goes_on(one: Se
     for reason in ("invalid", "golden"):
         sample = "unrolled_bundle_load_failures_total"
         assert one.server._metrics.registry.get_sample_value(sample, {"reason": reason}) == 1
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a link out of the folder",
+        "a state of too many digits to say",
+        "a manifest nested deep",
+        "an initializer elsewhere",
+        "the largest state of all",
+        "an encoder that looks aside",
+        "a bridge's number elsewhere",
+        "a condition that draws",
+        "a condition of 64 GiB",
+    ],
+)
+def test_malice_is_refused_over_the_wire_for_its_own_reason(quiet: Served, name: str) -> None:
+    make_malice(name, quiet.folder / "bad" / "bundle")
+    try:
+        said = refusal(lambda: quiet.load("bad/bundle"))
+    finally:
+        shutil.rmtree(quiet.folder / "bad")
+    assert (said.code, said.reason, said.field) == ("INVALID_ARGUMENT", "INVALID_FIELD", "bundle")
+    assert re.search(CORPUS[name].reason, said.text)
+    assert quiet.names() == ["dice"]
 
 
 @pytest.mark.parametrize(

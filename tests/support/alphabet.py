@@ -16,6 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 CERTAIN = 110.0  # what is exp(-110) beside it is 0 in float32: no draw, not even 0 itself, takes another letter
+GOLDEN_STEPS = 20
 
 
 def greedy_text(history: str, length: int, *, letters: str = LETTERS) -> str:
@@ -76,8 +77,8 @@ def write_bundle(
     golden = {
         "prompt": [0],
         "seed": 0,
-        "greedy": [letters.index(letter) for letter in greedy_text(letters[0], 20, letters="".join(letters))],
-        "sampled": sampled_tokens(0, 20, seed=0, vocabulary_size=len(letters), sharpness=sharpness),
+        "greedy": [letters.index(letter) for letter in greedy_text(letters[0], GOLDEN_STEPS, letters="".join(letters))],
+        "sampled": sampled_tokens(0, GOLDEN_STEPS, seed=0, vocabulary_size=len(letters), sharpness=sharpness),
     }
     files = {"cell.onnx": cell, "golden.json": json.dumps(golden).encode()}
     return write_files(folder, manifest, files)

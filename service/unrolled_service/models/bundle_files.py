@@ -78,6 +78,8 @@ def parse_message(where: str, content: bytes, message: _M) -> _M:
     except RecursionError:
         raise BundleError(f"{where}: is nested too deep") from None
     except (json_format.ParseError, UnicodeDecodeError) as error:
+        if isinstance(error.__context__, RecursionError):
+            raise BundleError(f"{where}: is nested too deep") from None
         raise BundleError(f"{where}: {error}") from error
 
 
