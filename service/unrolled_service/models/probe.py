@@ -27,7 +27,6 @@ _STEPS = FORCED_STEPS + SAMPLED_STEPS
 _COMPANY = 8 * ROWS
 _WATCHED = (0, 13, _COMPANY - 1)
 _WINDOW = 8  # steps from the same state: too few for rounding to grow into another state, in a chaotic cell too
-_ROUNDING = 1e-3  # of a number, or of 1 where that is more: kernels differ by far less
 
 
 def measure_numerics(program: Program | SequenceProgram, vocabulary_size: int) -> bytes:
@@ -59,7 +58,7 @@ def is_independent(program: Program | SequenceProgram, vocabulary_size: int) -> 
     return True
 
 
-def mixes_rows(program: SequenceProgram, vocabulary_size: int) -> bool:
+def mixes_rows(program: SequenceProgram, vocabulary_size: int, *, rounding: float) -> bool:
     """Return whether what a row gives depends on its neighbours, by more than rounding.
 
     Many rows of different pasts are run side by side, a few steps at a time; some of them also alone, from the same
@@ -68,6 +67,7 @@ def mixes_rows(program: SequenceProgram, vocabulary_size: int) -> bool:
     Args:
         program: any; one of a cell that generates tokens gives its logits.
         vocabulary_size: V; unused where it takes vectors.
+        rounding: of a number, or of 1 where that is more: what kernels may differ by.
 
     Raises:
         ProgramError: the runtime cannot run it.
@@ -81,16 +81,12 @@ def mixes_rows(program: SequenceProgram, vocabulary_size: int) -> bool:
         beside = _feed(program, fed, state)
         for row in _WATCHED:
             alone = _feed(program, np.ascontiguousarray(fed[:, [row]]), state[[row]])
-            if not _are_close(alone.outputs[:, 0], beside.outputs[:, row]):
-                return True
-            if not _are_close(alone.state[0], beside.state[row]):
-                return True
+            pairs = (alone.outputs[:, 0], beside.outputs[:, row]), (alone.state[0], beside.state[row])
+            for one, other in pairs:
+                if not np.allclose(one, other, rtol=rounding, atol=rounding, equal_nan=True):
+                    return True
         state = beside.state
     return False
-
-
-def _are_close(some: Floats, others: Floats) -> bool:
-    return np.allclose(some, others, rtol=_ROUNDING, atol=_ROUNDING, equal_nan=True)
 
 
 def _feed(
