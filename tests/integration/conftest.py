@@ -29,6 +29,14 @@ def dice(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return load_bundle(write_bundle(folder(tmp_path_factory), name="dice", sharpness=2.0))
 
 
+@pytest.fixture(scope="session", params=["fp32", "int8"])
+def lstm(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A small LSTM with random weights, in either precision."""
+    from tests.support.lstm import write_lstm_bundle  # noqa: PLC0415 - torch, for those tests alone
+
+    return load_bundle(write_lstm_bundle(folder(tmp_path_factory), int8=request.param == "int8"), request.param)
+
+
 @pytest.fixture
 def caller(server: Server) -> Iterator[Caller]:
     """The calls of sessions, of the server that a module has."""

@@ -37,20 +37,14 @@ PRECISIONS: tuple[Precision, ...] = ("fp32", "int8")
 LARGE_ALPHABET = sorted({*LETTERS, *map(chr, range(33, 127))})
 
 
-@pytest.fixture(scope="module", params=PRECISIONS)
-def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    folder = tmp_path_factory.mktemp("lstm") / "lstm"
-    return load_bundle(write_lstm_bundle(folder, int8=request.param == "int8"), request.param)
-
-
-def test_ten_thousand_generations(bundle: Bundle) -> None:
+def test_ten_thousand_generations(lstm: Bundle) -> None:
     chance = random.Random(1)
     jobs = [draw_job(chance) for _ in range(GENERATIONS)]
     share = len(jobs) // len(MIXES)
     for i, settings in enumerate(MIXES):
-        run_mixed(bundle, jobs[i * share : (i + 1) * share], chance, **settings)
+        run_mixed(lstm, jobs[i * share : (i + 1) * share], chance, **settings)
 
-    check(bundle, jobs)
+    check(lstm, jobs)
     assert len({job.text for job in jobs}) > GENERATIONS / 2
     assert sum(job.is_cut and bool(job.parts[0]) for job in jobs) > GENERATIONS / 100
     assert sum(job.is_cut and bool(job.parts[0]) and job.has_session for job in jobs) > GENERATIONS / 1000
@@ -71,7 +65,7 @@ def test_generations_of_a_large_cell(precision: Precision, tmp_path: Path) -> No
     check(bundle, jobs)
 
 
-def test_several_engines_on_threads_of_their_own(bundle: Bundle) -> None:
+def test_several_engines_on_threads_of_their_own(lstm: Bundle) -> None:
     chance = random.Random(3)
     jobs = [draw_job(chance) for _ in range(400)]
 
@@ -79,12 +73,12 @@ def test_several_engines_on_threads_of_their_own(bundle: Bundle) -> None:
         async with AsyncClient(address) as client:
             return set(await asyncio.gather(*(ask(client, job) for job in jobs)))
 
-    with serving(bundle, engine_threads=ENGINES) as server:
+    with serving(lstm, engine_threads=ENGINES) as server:
         marks = asyncio.run(crowd(server.address))
 
     assert marks == {"", *"012"}
     assert sum(job.is_cut for job in jobs) > 10
-    check(bundle, jobs)
+    check(lstm, jobs)
 
 
 async def ask(client: AsyncClient, job: Job) -> str:
