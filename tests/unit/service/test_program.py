@@ -69,31 +69,38 @@ def temperatures(sampling: Sequence[Sampling]) -> NDArray[np.float32]:
     return np.array([[each.temperature] for each in sampling], np.float32)
 
 
-SAMPLINGS = st.builds(
-    Sampling,
-    temperature=st.one_of(st.just(0.0), st.floats(0.0625, 3, width=32)),
-    top_k=st.integers(0, 12),
-    top_p=st.floats(0.0625, 1, width=32),
-    min_p=st.one_of(st.just(0.0), st.floats(0.0625, 1, width=32)),
-    repetition_penalty=st.one_of(st.just(1.0), st.floats(0.5, 2, width=32)),
-    presence_penalty=st.one_of(st.just(0.0), st.floats(-2, 2, width=32, allow_subnormal=False)),
-    frequency_penalty=st.one_of(st.just(0.0), st.floats(-2, 2, width=32, allow_subnormal=False)),
-    logit_bias=st.lists(st.tuples(st.integers(0, 1), st.sampled_from([-100.0, -1.5, 3.0])), max_size=2).map(
-        lambda pairs: tuple(dict(pairs).items())
-    ),
-)
+TEMPERATURES = st.one_of(st.just(0.0), st.floats(0.0625, 3, width=32))
+
+
+def samplings(vocabulary_size: int) -> st.SearchStrategy[Sampling]:
+    """Return what draws a sampling; the bias may be on any tokens."""
+    biases = st.tuples(st.integers(0, vocabulary_size - 1), st.sampled_from([-100.0, -1.5, 3.0]))
+    return st.builds(
+        Sampling,
+        temperature=TEMPERATURES,
+        top_k=st.integers(0, 12),
+        top_p=st.floats(0.0625, 1, width=32),
+        min_p=st.one_of(st.just(0.0), st.floats(0.0625, 1, width=32)),
+        repetition_penalty=st.one_of(st.just(1.0), st.floats(0.5, 2, width=32)),
+        presence_penalty=st.one_of(st.just(0.0), st.floats(-2, 2, width=32, allow_subnormal=False)),
+        frequency_penalty=st.one_of(st.just(0.0), st.floats(-2, 2, width=32, allow_subnormal=False)),
+        logit_bias=st.lists(biases, max_size=3).map(lambda pairs: tuple(dict(pairs).items())),
+    )
 
 
 @st.composite
 def batches(draw: st.DrawFn) -> tuple[NDArray[np.float32], Batch]:
-    vocabulary_size, rows, steps = draw(st.integers(2, 10)), draw(st.integers(1, 6)), draw(st.integers(1, 6))
+    """Draw a table, and a batch of which some rows ask for more than a temperature, or none."""
+    vocabulary_size = draw(st.one_of(st.integers(2, 10), st.sampled_from([96, 200])))
+    rows, steps = draw(st.integers(1, 6)), draw(st.integers(1, 6))
     random = np.random.default_rng(draw(st.integers(0, 2**32)))
     table = (random.normal(size=(vocabulary_size, vocabulary_size)) * 2).astype(np.float32)
     forced = random.integers(0, 2 * vocabulary_size, (steps, rows))
     for row in range(rows):
         forced[draw(st.integers(0, steps)) :, row] = NOT_FORCED
-    sampling = draw(st.lists(SAMPLINGS, min_size=rows, max_size=rows))
-    asking = np.flatnonzero(draw(st.lists(st.booleans(), min_size=rows, max_size=rows)))
+    sampling = draw(st.lists(samplings(vocabulary_size), min_size=rows, max_size=rows))
+    asks = draw(st.sampled_from([st.just(False), st.booleans(), st.booleans()]))
+    asking = np.flatnonzero(draw(st.lists(asks, min_size=rows, max_size=rows)))
     return table, Batch(
         token=random.integers(0, vocabulary_size, rows),
         forced=forced,
@@ -116,7 +123,7 @@ def batches(draw: st.DrawFn) -> tuple[NDArray[np.float32], Batch]:
     )
 
 
-@settings(max_examples=150)
+@settings(max_examples=300)
 @given(batches())
 def test_every_step_equals_the_reference(case: tuple[NDArray[np.float32], Batch]) -> None:
     table, batch = case
