@@ -20,7 +20,7 @@ import torch
 from click.testing import CliRunner, Result
 from onnx import TensorProto, helper, numpy_helper
 
-from unrolled.v1.bundle_pb2 import State
+from unrolled.v1.bundle_pb2 import Evaluation, State
 from unrolled_export.authoring import export_cell
 from unrolled_export.checkpoint import read_tensors, write_tensors
 from unrolled_export.cli import export, train
@@ -262,6 +262,37 @@ def test_variant_that_loses_too_much_is_refused(verse_run: Path, tmp_path: Path)
     form = make_form(Recipe("int8", lambda cell: _quantise(cell, states), text, 9.0), graph, states, [[0]])
     loss = form.variant.evaluation.nats_per_char - form.variant.baseline.nats_per_char
     assert loss == pytest.approx(float(message[1]), abs=1e-4)
+
+
+def test_variant_that_loses_too_much_is_made_where_that_is_accepted(verse_run: Path, tmp_path: Path) -> None:
+    _spoil(verse_run, tmp_path / "run")
+    result = _export(tmp_path / "run", tmp_path / "bundle", "--accept-loss", "9")
+    assert result.exit_code == 0, result.output
+    (made,) = parse_manifest((tmp_path / "bundle" / "manifest.json").read_bytes()).variants
+    loss = made.evaluation.nats_per_char - made.baseline.nats_per_char
+    assert loss > 0.01
+    assert f"{loss:+.4f} against fp32" in result.output
+
+
+@pytest.mark.parametrize(
+    ("loss", "words", "is_made"),
+    [
+        (0.0099, [], True),
+        (0.0101, [], False),
+        (0.0101, ["--accept-loss", "0.0102"], True),
+        (0.0099, ["--accept-loss", "0.0098"], False),
+        (float("nan"), ["--accept-loss", "9"], False),
+    ],
+)
+def test_loss_of_a_hundredth_is_accepted_if_nothing_is_said(
+    loss: float, words: list[str], is_made: bool, verse_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = iter([Evaluation(nats_per_char=1.0), Evaluation(nats_per_char=1.0 + loss)])  # of fp32, then of int8
+    monkeypatch.setattr("unrolled_export.variant.measure", lambda *_: next(found))
+    result = _export(verse_run, tmp_path / "bundle", *words)
+    assert result.exit_code == (0 if is_made else 1), result.output
+    assert (tmp_path / "bundle").exists() == is_made
+    assert (f"int8 loses {loss:.4f} nats per character" in result.output) != is_made
 
 
 def test_loss_is_measured_on_the_text_given(verse_run: Path) -> None:
