@@ -1,10 +1,13 @@
 import asyncio
+import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.support.alphabet import write_bundle
+from tests.support.alphabet import greedy_text, write_bundle
 from tests.support.loop import Reader
 from unrolled_service.bridge.driver import Driver
 from unrolled_service.bridge.outbox import Outbox
@@ -66,6 +69,61 @@ def test_idle_sessions_expire_while_nobody_asks(tmp_path: Path) -> None:
                 await asyncio.sleep(0.001)
 
     asyncio.run(with_driver(tmp_path, scenario))
+
+
+def test_what_a_slice_did_and_what_was_answered_wake_the_loop_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[str] = []  # on the engine's thread
+    gate = threading.Event()
+
+    def note_slices(engine: Engine) -> None:
+        advance = engine.slice
+
+        def note_slice(before_run: Callable[[], None]) -> Slice | None:
+            events.append("slice")
+            done = advance(before_run)
+            if done:
+                events.append("done")
+            return done
+
+        monkeypatch.setattr(engine, "slice", note_slice)
+
+    def note_wake_ups(loop: asyncio.AbstractEventLoop) -> None:
+        wake = loop.call_soon_threadsafe
+
+        def note_wake_up(*args: Any, **options: Any) -> asyncio.Handle:
+            if threading.current_thread().name == "engine":
+                events.append("wake")
+            return wake(*args, **options)
+
+        monkeypatch.setattr(loop, "call_soon_threadsafe", note_wake_up)
+
+    async def read(box: Outbox) -> str:
+        parcel = await box.take()
+        return parcel.text if parcel.finish else parcel.text + await read(box)
+
+    async def scenario(engine: Engine, driver: Driver) -> None:
+        note_slices(engine)
+        note_wake_ups(asyncio.get_running_loop())
+        driver.post(gate.wait, 10)  # what is sent meanwhile is obeyed together
+        asked = asyncio.gather(*(driver.call(engine.create_session, "", seed=n, ttl_s=None) for n in range(5)))
+        boxes = [Outbox() for _ in range(20)]
+        for box in boxes:
+            driver.open(engine.submit, box, "", Generation(np.zeros(1, np.int64), 30, max_chunk_tokens=1), box)
+        await asyncio.sleep(0)
+        gate.set()
+        async with asyncio.timeout(10):
+            texts = await asyncio.gather(*(read(box) for box in boxes))
+            assert len({session.id for session in await asked}) == 5
+        assert texts == [greedy_text("a", 30)] * 20
+
+    slices = asyncio.run(with_driver(tmp_path, scenario))
+
+    wake_ups = [turn.count("wake") for turn in " ".join(events).split("slice")]
+    assert max(wake_ups) == 1
+    assert "done wake" not in " ".join(events)  # it waits for the next run to begin
+    assert events.count("done") == len(slices) >= 1
 
 
 def test_news_of_many_rows_leave_the_loop_time_for_others_and_keep_their_order(tmp_path: Path) -> None:
