@@ -245,7 +245,7 @@ class StoreUnavailable(UnrolledError):
 
 
 class ReaderStalled(UnrolledError):
-    """The reader of a stream took nothing for too long."""
+    """The reader of a stream took nothing for too long, or the first message of a call did not come."""
 
     reason = "READER_STALLED"
 

@@ -38,6 +38,7 @@ from unrolled_service.metrics import Metrics
 from unrolled_service.models.bundle import Bundle
 from unrolled_service.rows.slice import Slice
 from unrolled_service.rpc.admin import AdminService
+from unrolled_service.rpc.arrival import Arrivals
 from unrolled_service.rpc.claim import Claims
 from unrolled_service.rpc.generation import GenerationService
 from unrolled_service.rpc.guard import Guard
@@ -238,10 +239,10 @@ class Server:
 
     def _make_grpc(self) -> grpc.aio.Server:
         server = self._bare_server()
-        check_room = self._workers.check_room
-        guard = self._guard = Guard(server, self._metrics, self._access, self._authentication, check_room)
         workers, custody, settings = self._workers, self._custody, self._settings
         quotas = Quotas(settings, threading.Lock)
+        arrivals = Arrivals(settings.stall_timeout_s, quotas.stream, workers.check_room)
+        guard = self._guard = Guard(server, self._metrics, self._access, self._authentication, arrivals)
         claims = Claims(workers, custody, self._metrics, quotas, settings)
         add_GenerationServiceServicer_to_server(GenerationService(claims, settings), guard)
         add_SequenceServiceServicer_to_server(SequenceService(claims, settings), guard)
@@ -252,7 +253,8 @@ class Server:
 
     def _make_admin(self) -> grpc.aio.Server:
         server = self._bare_server()
-        guard = Guard(server, self._metrics, self._access, self._authentication)
+        arrivals = Arrivals(self._settings.stall_timeout_s)
+        guard = Guard(server, self._metrics, self._access, self._authentication, arrivals)
         add_AdminServiceServicer_to_server(self._operators, guard)
         self._add_company(guard, [admin_pb2.DESCRIPTOR.services_by_name["AdminService"].full_name])
         return server

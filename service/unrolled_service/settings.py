@@ -147,7 +147,9 @@ class Settings(BaseSettings):
     tenants: Path | None = Field(
         None, description="file of what single tenants may have instead; read again when it changes"
     )
-    stall_timeout_s: float = Field(60.0, gt=0, le=86_400, description="how long a message waits for its reader")
+    stall_timeout_s: float = Field(
+        60.0, gt=0, le=86_400, description="how long a message waits for its reader, and a call for its first message"
+    )
     drain_grace_s: float = Field(30.0, ge=0, le=86_400, description="how long running streams may go on at SIGTERM")
     log_format: LogFormat = Field(
         "auto", description="form of the log on stderr: auto is text on a terminal and json elsewhere"

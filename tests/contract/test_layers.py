@@ -44,8 +44,8 @@ PACKAGES = (
     ("callers", "identity scopes tokens claims authentication certificates issuing"),
     (
         "rpc",
-        "fields convert convert_sequences chunks status caller guard preemption claim relay feeder generation sequence"
-        " model session admin",
+        "fields convert convert_sequences chunks status caller arrival guard preemption claim relay feeder generation"
+        " sequence model session admin",
     ),
     ("", "http descriptors server configuration_page cli __main__"),
 )

@@ -12,6 +12,7 @@ from tests.support.access import find_methods, path_of
 from unrolled.v1.session_pb2_grpc import SessionServiceServicer, add_SessionServiceServicer_to_server
 from unrolled_service.callers.identity import Scope
 from unrolled_service.callers.scopes import OPEN_METHODS, OPEN_PAGES, SCOPES, scope_of
+from unrolled_service.rpc.arrival import Arrivals
 from unrolled_service.rpc.guard import Guard
 
 OWN = {path_of(method): method for method in find_methods()}
@@ -50,7 +51,7 @@ def test_a_method_that_nobody_decided_on_cannot_be_served() -> None:
         def add_registered_method_handlers(self, *_: Any) -> None:
             raise AssertionError("it was served")
 
-    guard = Guard(Nobody(), None, None, None)  # type: ignore[arg-type]
+    guard = Guard(Nobody(), None, None, None, Arrivals(60.0))  # type: ignore[arg-type]
     handler = grpc.unary_unary_rpc_method_handler(lambda *_: b"")
     with pytest.raises(LookupError, match=r"/unrolled\.v1\.GenerationService/Invented has neither"):
         guard.add_methods("unrolled.v1.GenerationService", {"Invented": handler})
@@ -63,7 +64,7 @@ def test_every_method_is_added_by_itself_once() -> None:
         def add_registered_method_handlers(self, service: str, handlers: dict[str, Any]) -> None:
             added.extend([f"/{service}/{name}" for name in handlers])
 
-    guard = Guard(Recorder(), None, None, None)  # type: ignore[arg-type]
+    guard = Guard(Recorder(), None, None, None, Arrivals(60.0))  # type: ignore[arg-type]
     add_SessionServiceServicer_to_server(SessionServiceServicer(), guard)  # of an older compiler
     add_HealthServicer_to_server(HealthServicer(), guard)  # of a newer one
     own = [path for path in OWN if path.startswith("/unrolled.v1.SessionService/")]

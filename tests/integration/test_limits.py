@@ -31,7 +31,7 @@ from unrolled.v1.session_pb2 import (
 from unrolled.v1.session_pb2_grpc import SessionServiceStub
 from unrolled_service.address import split_address
 from unrolled_service.models.bundle import Bundle
-from unrolled_service.rpc.guard import SESSION_KEY
+from unrolled_service.rpc.arrival import SESSION_KEY
 
 ENDLESS = 10**7
 SETTINGS = {"engine_threads": 1, "max_tokens": ENDLESS, "max_waiting_tokens": 10**10}

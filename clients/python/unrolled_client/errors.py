@@ -115,7 +115,7 @@ class Preempted(Aborted):
 
 
 class ReaderStalled(Aborted):
-    """The text was not read for longer than the server waits."""
+    """The text was not read, or the call's first message did not come, for longer than the server waits."""
 
 
 class IdempotencyConflict(Aborted):

@@ -16,28 +16,24 @@ from typing import Any
 
 import grpc
 from google.protobuf import descriptor_pool
-from google.protobuf.message import DecodeError
 from google.rpc.status_pb2 import Status
 
 from unrolled_service.callers.authentication import HEADER, Authentication
 from unrolled_service.callers.identity import ANYBODY, Scope
 from unrolled_service.callers.scopes import scope_of
-from unrolled_service.errors import InvalidField, UnrolledError
+from unrolled_service.errors import UnrolledError
 from unrolled_service.metrics import Metrics
-from unrolled_service.rpc.caller import caller, introduce
+from unrolled_service.rpc.arrival import Arrivals, lenient
+from unrolled_service.rpc.caller import introduce
 from unrolled_service.rpc.status import defect_status, refusal_status
 from unrolled_service.telemetry.access import Access
-from unrolled_service.telemetry.calls import REQUEST_ID_KEY, Call, begin_call, current_call
+from unrolled_service.telemetry.calls import REQUEST_ID_KEY, Call, begin_call
 from unrolled_service.telemetry.logs import fields
 
 _log = logging.getLogger(__name__)
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 _OWN = "/unrolled."
-SESSION_KEY = "x-session-id"
 _KINDS = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
-
-
-_MALFORMED = object()  # takes the place of a request whose bytes are no message
 
 
 class Guard:
@@ -50,7 +46,7 @@ class Guard:
         metrics: count the calls.
         access: notes their ends.
         authentication: tells callers apart; None lets anybody do anything.
-        check_room: refuses a tenant's call that is to have a stream and says no session; None refuses none.
+        arrivals: wait for what calls bring.
 
     Attributes:
         calls: calls of the server's own services that have not ended; watchers of its health do not count.
@@ -62,11 +58,11 @@ class Guard:
         metrics: Metrics,
         access: Access,
         authentication: Authentication | None,
-        check_room: Callable[[str], None] | None = None,
+        arrivals: Arrivals,
     ) -> None:
         self.calls = 0
         self._authentication = authentication
-        self._check_room = check_room
+        self._arrivals = arrivals
         self._server = server
         self._metrics = metrics
         self._access = access
@@ -91,42 +87,23 @@ class Guard:
 
     def _wrap(self, handler: grpc.RpcMethodHandler, method: str) -> grpc.RpcMethodHandler:
         """Return a method's handler with the guard around its parser and its behaviour."""
-        kind = next(kind for kind in _KINDS if getattr(handler, kind))
-        behaviour = getattr(handler, kind)
-        if kind == "unary_stream" and self._check_room is not None:
-            kind, behaviour = "stream_stream", self._read_late(behaviour, self._check_room)
+        behaviour = getattr(handler, next(kind for kind in _KINDS if getattr(handler, kind)))
+        if not handler.request_streaming:
+            behaviour = self._arrivals.one(behaviour, method, is_stream=handler.response_streaming)
         guarded = self._guard(behaviour, method)
-        wrap = getattr(grpc, f"{kind}_rpc_method_handler")
-        return wrap(guarded, _lenient(handler.request_deserializer), handler.response_serializer)
-
-    def _read_late(self, behaviour: Callable[..., Any], check_room: Callable[[str], None]) -> Callable[..., Any]:
-        """Return what refuses a call without reading its request, where there is no room whatever that says.
-
-        On the wire a call with one request looks like one with many; to gRPC, reading it is a good part of a refusal. A
-        call that says its session is read, for it may take the place of another.
-        """
-
-        async def answer(_: object, context: grpc.aio.ServicerContext) -> None:
-            call = current_call()
-            if call is None or call.read_metadata(SESSION_KEY) is None:
-                check_room(caller().tenant)
-            request = await context.read()
-            if request is grpc.aio.EOF:  # the caller has gone away
-                raise asyncio.CancelledError
-            await behaviour(_checked(request), context)
-
-        return answer
+        wrap = getattr(grpc, f"stream_{'stream' if handler.response_streaming else 'unary'}_rpc_method_handler")
+        return wrap(guarded, lenient(handler.request_deserializer), handler.response_serializer)
 
     def _guard(self, behaviour: Callable[..., Any], method: str) -> Callable[..., Any]:
         weight = int(method.startswith(_OWN))
-        scope = scope_of(method)
+        scope, each = scope_of(method), self._arrivals.each
 
-        async def answer(request: Any, context: grpc.aio.ServicerContext) -> Any:
+        async def answer(requests: AsyncIterator[Any], context: grpc.aio.ServicerContext) -> Any:
             self.calls += weight
             call = begin_call(method, context)
             try:
                 self._admit(scope, context)
-                reply = await behaviour(_checked(request), context)
+                reply = await behaviour(each(requests, method), context)
             except Exception as error:
                 await self._refuse(error, call, context)
             except asyncio.CancelledError:
@@ -138,12 +115,12 @@ class Guard:
             finally:
                 self.calls -= weight
 
-        async def stream(request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
+        async def stream(requests: AsyncIterator[Any], context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
             self.calls += weight
             call = begin_call(method, context)
             try:
                 self._admit(scope, context)
-                async for reply in behaviour(_checked(request), context):
+                async for reply in behaviour(each(requests, method), context):
                     yield reply
             except Exception as error:
                 await self._refuse(error, call, context)
@@ -233,34 +210,6 @@ def _methods(service: str) -> list[str]:
 
 def _details(service: str, method: str) -> grpc.HandlerCallDetails:
     return SimpleNamespace(method=f"/{service}/{method}", invocation_metadata=())
-
-
-def _lenient(parse: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | None:
-    """Return a parser that answers with a mark instead of raising."""
-    if parse is None:
-        return None
-
-    def attempt(content: bytes) -> Any:
-        try:
-            return parse(content)
-        except DecodeError:
-            return _MALFORMED
-
-    return attempt
-
-
-def _checked(request: Any) -> Any:
-    """Return a request, or an iterator of requests, that is no mark of a malformed message, or raises where it is."""
-    if hasattr(request, "__aiter__"):
-        return _check_each(request)
-    if request is _MALFORMED:
-        raise InvalidField("request", "is not a message of the method's request type")
-    return request
-
-
-async def _check_each(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
-    async for request in requests:
-        yield _checked(request)
 
 
 def _cancellation(context: grpc.aio.ServicerContext) -> str:

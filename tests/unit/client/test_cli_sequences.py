@@ -51,7 +51,7 @@ def test_lines_of_standard_input_go_on_from_one_another(fake: FakeServer) -> Non
         ("c", 3, "even"),
     ]
     assert lines[0]["probabilities"] == [0.25, 0.75]
-    assert [each.inputs.text for each in fake.requests] == ["ab", "c"]
+    assert [each.inputs.text for each in fake.requests] == ["", "ab", "c"]
 
 
 def test_a_line_is_answered_before_the_next_one_is_there(fake: FakeServer) -> None:
@@ -82,7 +82,7 @@ def test_vectors_are_lines_of_json(fake: FakeServer, tmp_path: Path, is_file: bo
         ["#1", "[3.5, 1.0]"],
         ["#2", "[3.6, 2.0]"],
     ]
-    assert [len(each.inputs.vectors) for each in fake.requests] == ([2] if is_file else [1, 1])
+    assert [len(each.inputs.vectors) for each in fake.requests] == ([0, 2] if is_file else [0, 1, 1])
     assert invoke(fake, "classify", "--vectors", str(file)).stdout == "[3.6, 2.0]\n"
     answer = json.loads(invoke(fake, "classify", "--json", "--vectors", "-", stdin=lines).stdout)
     assert answer == {"inputs": 2, "position": 2, "values": [3.6, 2.0]}

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.complaints import complaints
+from tests.support.server import wait_until
 from tests.unit.client.fake_sequences import MAX_BYTES, MAX_INPUTS, NAMES, vectors
 from tests.unit.client.fake_server import PATIENCE_S, FakeServer, bare_session, bare_status, refusal
 from unrolled.v1 import generation_pb2, sequence_pb2
@@ -65,12 +66,20 @@ def test_vectors_may_be_lists_or_arrays(client: Any, fake: FakeServer, form: str
 
 def test_items_of_an_iterable_travel_by_themselves(client: Any, fake: FakeServer) -> None:
     assert len(client.step(iter(["ab", "c"])).read()) == 3
-    assert [each.inputs.text for each in fake.requests] == ["ab", "c"]
-    assert [each.HasField("opening") for each in fake.requests] == [True, False]
+    assert [each.inputs.text for each in fake.requests] == ["", "ab", "c"]
+    assert [each.HasField("opening") for each in fake.requests] == [True, False, False]
     assert len(client.step(iter([[1.0, 2.0], [[3.0], [4.0]], np.ones(2)])).read()) == 4
-    assert [len(each.inputs.vectors) for each in fake.requests[2:]] == [1, 2, 1]
+    assert [len(each.inputs.vectors) for each in fake.requests[3:]] == [0, 1, 2, 1]
     assert len(client.step(["ab", "c"]).read()) == 3
-    assert [each.inputs.text for each in fake.requests[5:]] == ["ab", "c"]
+    assert [each.inputs.text for each in fake.requests[7:]] == ["ab", "c"]
+
+
+def test_the_opening_does_not_wait_for_the_first_input(client: Any, fake: FakeServer) -> None:
+    def late() -> Iterator[str]:
+        wait_until(lambda: len(fake.requests) == 1, "the opening is there")
+        yield "ab"
+
+    assert [each.label for each in client.step(late()).read()] == labels("ab")
 
 
 def test_a_long_sequence_is_cut_into_messages(client: Any, fake: FakeServer) -> None:
@@ -141,7 +150,7 @@ def test_no_inputs_are_an_opening_alone(client: Any, fake: FakeServer) -> None:
         with pytest.raises(errors.InvalidField) as caught:
             client.classify(nothing)
         assert caught.value.field == "inputs"
-    assert {each.HasField("opening") for each in fake.requests} == {True}
+    assert [each.HasField("opening") for each in fake.requests] == [True] * 5 + [False]
 
 
 @pytest.mark.parametrize("nonsense", [7, [1.0, 2.0, "a"], [None], [[[[1.0]]]], [["a"]], {"a": 1}.items()])
@@ -283,7 +292,7 @@ def test_an_answered_call_a_session_and_inputs_that_come_are_not_sent_again(hast
         fake.lost_replies["ClassifyRequest"] = [CUT]
         with pytest.raises(errors.Unreachable):
             reader.classify(inputs)
-    assert len(fake.requests) == 5
+    assert [each.HasField("opening") for each in fake.requests].count(True) == 5
 
 
 def test_without_a_policy_a_break_is_final(brittle: Any, fake: FakeServer) -> None:

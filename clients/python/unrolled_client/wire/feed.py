@@ -45,7 +45,7 @@ class Feed:
         self._is_attached = threading.Event()
         self.is_repeatable = is_at_once(given)
         if self.is_repeatable:
-            self._messages = [*self._write(cut_all(given), is_first=True)]  # type: ignore[arg-type]
+            self._messages = [*self._write(cut_all(given))]  # type: ignore[arg-type]
         elif not isinstance(given, (Iterable, AsyncIterable)):
             raise TypeError(f"inputs are a text, vectors, or an iterable of these, not {given!r}")
 
@@ -71,29 +71,22 @@ class Feed:
             for message in self:
                 yield message
             return
-        is_first = True
+        yield self._kind(opening=self._opening)  # by itself: a server waits for the first message only so long
         try:
             async for item in self._items:
-                for message in self._write(cut(item), is_first=is_first):
-                    yield message
-                is_first = False
+                for part in cut(item):
+                    yield self._kind(inputs=part)
         except Exception as fault:
             self._fail(fault)
-            return
-        if is_first:
-            yield self._kind(opening=self._opening)
 
     def _follow(self, items: Iterable[Item]) -> Iterator[Any]:
-        is_first = True
+        yield self._kind(opening=self._opening)
         try:
             for item in items:
-                yield from self._write(cut(item), is_first=is_first)
-                is_first = False
+                for part in cut(item):
+                    yield self._kind(inputs=part)
         except Exception as fault:
             self._fail(fault)
-            return
-        if is_first:
-            yield self._kind(opening=self._opening)
 
     def _fail(self, fault: BaseException) -> None:
         """Keep a fault and cancel the call, so that what was read so far is not taken for all."""
@@ -103,7 +96,8 @@ class Feed:
         if stop is not None:
             stop()
 
-    def _write(self, parts: Iterable[sequence_pb2.Inputs], *, is_first: bool) -> Iterator[Any]:
+    def _write(self, parts: Iterable[sequence_pb2.Inputs]) -> Iterator[Any]:
+        opening: sequence_pb2.Opening | None = self._opening
         for part in parts:
-            yield self._kind(opening=self._opening if is_first else None, inputs=part)
-            is_first = False
+            yield self._kind(opening=opening, inputs=part)
+            opening = None
