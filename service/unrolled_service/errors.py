@@ -221,7 +221,7 @@ class SlotsExhausted(UnrolledError):
 
 
 class QueueFull(UnrolledError):
-    """As many streams as the server holds are running or waiting, or as many tokens wait as may."""
+    """As many streams as the server holds are running or waiting, or as many tokens wait, or calls watch, as may."""
 
     reason = "QUEUE_FULL"
 

@@ -19,7 +19,9 @@ from unrolled_service.telemetry.calls import current_call
 
 SESSION_KEY = "x-session-id"
 _STREAMS = ("/unrolled.v1.GenerationService/", "/unrolled.v1.SequenceService/")  # what their methods run, quotas count
+MAX_OPEN_BYTES = 1024
 _MALFORMED = object()  # takes the place of a request whose bytes are no message
+_TOO_LONG = object()  # and of one that is longer than what the method takes
 
 
 class Arrivals:
@@ -65,7 +67,7 @@ class Arrivals:
         """Yield the messages of a call of a method that takes many.
 
         Raises:
-            InvalidField: one is malformed.
+            InvalidField: one is malformed, or too long.
             ReaderStalled: the first one does not come.
             QuotaExceeded: the tenant has no more calls.
         """
@@ -86,12 +88,20 @@ class Arrivals:
             raise ReaderStalled(f"the first message did not come within {self._limit_s:g} s") from None
 
 
-def lenient(parse: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | None:
-    """Return a parser that answers with a mark instead of raising."""
+def lenient(parse: Callable[[bytes], Any] | None, *, is_open: bool) -> Callable[[bytes], Any] | None:
+    """Return a parser that answers with a mark instead of raising.
+
+    Args:
+        parse: makes a message of bytes.
+        is_open: of a method that anybody may call: its calls may stay for long, and their messages with them, so these
+            are short.
+    """
     if parse is None:
         return None
 
     def attempt(content: bytes) -> Any:
+        if is_open and len(content) > MAX_OPEN_BYTES:
+            return _TOO_LONG
         try:
             return parse(content)
         except DecodeError:
@@ -101,7 +111,9 @@ def lenient(parse: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | No
 
 
 def _checked(request: Any) -> Any:
-    """Return a request that is no mark of a malformed message, or raise where it is."""
+    """Return a request that is no mark of one that cannot be taken, or raise where it is."""
+    if request is _TOO_LONG:
+        raise InvalidField("request", f"must have at most {MAX_OPEN_BYTES} bytes")
     if request is _MALFORMED:
         raise InvalidField("request", "is not a message of the method's request type")
     return request

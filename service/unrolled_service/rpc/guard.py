@@ -21,7 +21,7 @@ from google.rpc.status_pb2 import Status
 from unrolled_service.callers.authentication import HEADER, Authentication
 from unrolled_service.callers.identity import ANYBODY, Scope
 from unrolled_service.callers.scopes import scope_of
-from unrolled_service.errors import UnrolledError
+from unrolled_service.errors import QueueFull, UnrolledError
 from unrolled_service.metrics import Metrics
 from unrolled_service.rpc.arrival import Arrivals, lenient
 from unrolled_service.rpc.caller import introduce
@@ -33,6 +33,8 @@ from unrolled_service.telemetry.logs import fields
 _log = logging.getLogger(__name__)
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 _OWN = "/unrolled."
+MAX_WATCHERS = 4096
+_RETRY_AFTER_S = 1.0
 _KINDS = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
 
 
@@ -50,6 +52,7 @@ class Guard:
 
     Attributes:
         calls: calls of the server's own services that have not ended; watchers of its health do not count.
+        watchers: calls that anybody may make and that last for as long as the caller likes.
     """
 
     def __init__(
@@ -60,7 +63,7 @@ class Guard:
         authentication: Authentication | None,
         arrivals: Arrivals,
     ) -> None:
-        self.calls = 0
+        self.calls = self.watchers = 0
         self._authentication = authentication
         self._arrivals = arrivals
         self._server = server
@@ -90,19 +93,22 @@ class Guard:
         behaviour = getattr(handler, next(kind for kind in _KINDS if getattr(handler, kind)))
         if not handler.request_streaming:
             behaviour = self._arrivals.one(behaviour, method, is_stream=handler.response_streaming)
-        guarded = self._guard(behaviour, method)
+        scope = scope_of(method)
+        guarded = self._guard(behaviour, method, scope, watches=scope is None and handler.response_streaming)
         wrap = getattr(grpc, f"stream_{'stream' if handler.response_streaming else 'unary'}_rpc_method_handler")
-        return wrap(guarded, lenient(handler.request_deserializer), handler.response_serializer)
+        return wrap(guarded, lenient(handler.request_deserializer, is_open=scope is None), handler.response_serializer)
 
-    def _guard(self, behaviour: Callable[..., Any], method: str) -> Callable[..., Any]:
-        weight = int(method.startswith(_OWN))
-        scope, each = scope_of(method), self._arrivals.each
+    def _guard(
+        self, behaviour: Callable[..., Any], method: str, scope: Scope | None, *, watches: bool
+    ) -> Callable[..., Any]:
+        weight, each = int(method.startswith(_OWN)), self._arrivals.each
 
         async def answer(requests: AsyncIterator[Any], context: grpc.aio.ServicerContext) -> Any:
             self.calls += weight
+            self.watchers += watches
             call = begin_call(method, context)
             try:
-                self._admit(scope, context)
+                self._admit(scope, context, watches)
                 reply = await behaviour(each(requests, method), context)
             except Exception as error:
                 await self._refuse(error, call, context)
@@ -114,12 +120,14 @@ class Guard:
                 return reply
             finally:
                 self.calls -= weight
+                self.watchers -= watches
 
         async def stream(requests: AsyncIterator[Any], context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
             self.calls += weight
+            self.watchers += watches
             call = begin_call(method, context)
             try:
-                self._admit(scope, context)
+                self._admit(scope, context, watches)
                 async for reply in behaviour(each(requests, method), context):
                     yield reply
             except Exception as error:
@@ -131,15 +139,19 @@ class Guard:
                 self._end(call, "OK")
             finally:
                 self.calls -= weight
+                self.watchers -= watches
 
         return stream if inspect.isasyncgenfunction(behaviour) else answer
 
-    def _admit(self, scope: Scope | None, context: grpc.aio.ServicerContext) -> None:
+    def _admit(self, scope: Scope | None, context: grpc.aio.ServicerContext, watches: bool) -> None:
         """Find out who calls before anything of the call is looked at.
 
         Raises:
             Unauthenticated, PermissionDenied
+            QueueFull: as many as may watch do so.
         """
+        if watches and self.watchers > MAX_WATCHERS:
+            raise QueueFull(f"all {MAX_WATCHERS} places for watchers are taken", retry_after_s=_RETRY_AFTER_S)
         identity = ANYBODY
         if scope is not None and self._authentication is not None:
             shown = [value for key, value in context.invocation_metadata() if key == HEADER]
