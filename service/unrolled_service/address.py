@@ -12,7 +12,8 @@ def split_address(address: str) -> tuple[str, int]:
         ValueError: the text is no such address.
     """
     host, separator, port = address.rpartition(":")
-    if not (separator and host and port.isdecimal() and int(port) < 65536):
+    is_bare_v6 = ":" in host and not (host.startswith("[") and host.endswith("]"))
+    if is_bare_v6 or not (separator and host and port.isdecimal() and int(port) < 65536):
         raise ValueError(f"{address!r} is not HOST:PORT")
     return host, int(port)
 

@@ -6,7 +6,7 @@ import resource
 from unrolled_service.telemetry.logs import fields
 
 _log = logging.getLogger(__name__)
-_OTHERS = 512  # of the runtime, the store, probes and logs
+_OTHERS = 512  # of the runtime, the store, logs, and at most 64 readers of the operators' pages
 
 
 def make_room(connections: int) -> None:

@@ -3,7 +3,9 @@ import pytest
 from unrolled_service.address import is_loopback, split_address
 
 
-@pytest.mark.parametrize("address", ["", "host", ":1", "host:", "host:x", "host:65536", "host:-1", "host:1.5"])
+@pytest.mark.parametrize(
+    "address", ["", "host", ":1", "host:", "host:x", "host:65536", "host:-1", "host:1.5", "::1:9464"]
+)
 def test_an_address_is_host_and_port(address: str) -> None:
     with pytest.raises(ValueError, match="is not HOST:PORT"):
         split_address(address)
