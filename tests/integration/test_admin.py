@@ -311,6 +311,8 @@ def test_a_path_that_no_file_system_takes_leads_nowhere(tmp_path: Path) -> None:
         (lambda one: one.unload("dice", sha256="0"), "sha256"),
         (lambda one: one.unload("dice", grace={"seconds": -1}), "grace"),
         (lambda one: one.unload("dice", grace={"seconds": 86_401}), "grace"),
+        (lambda one: one.unload("dice", grace={"seconds": 1, "nanos": -500_000_000}), "grace.nanos"),
+        (lambda one: one.unload("dice", grace={"nanos": 1_000_000_000}), "grace.nanos"),
         (lambda one: one.unload("dice", grace={"seconds": 2**63 - 1}), "grace"),
     ],
 )

@@ -15,20 +15,23 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescri
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from tests.support.bounds import BOUNDS, WORLD, Bound, Choice, Flag, Many, Number, Text
+from tests.support.alphabet import write_bundle
+from tests.support.bounds import BOUNDS, FOLDER, WORLD, Bound, Choice, Flag, Many, Number, Text
 from tests.support.reference import Shapes
 from tests.support.refusals import read_refusal
 from tests.support.serving import serving
+from unrolled.admin.v1 import admin_pb2
 from unrolled.v1 import generation_pb2, model_pb2, sequence_pb2, session_pb2
+from unrolled.v1.generation_pb2_grpc import GenerationServiceStub
 from unrolled.v1.session_pb2 import CreateSessionRequest, ExportSnapshotRequest, GetSessionRequest
 from unrolled.v1.session_pb2_grpc import SessionServiceStub
-from unrolled_service.models.bundle import Bundle
+from unrolled_service.models.bundle import Bundle, load_bundle
 from unrolled_service.settings import Settings
 
-PROTOS = Path(__file__).resolve().parents[2] / "proto" / "unrolled" / "v1"
+PROTOS = Path(__file__).resolve().parents[2] / "proto"
 METHODS: dict[str, MethodDescriptor] = {
     method.input_type.name: method
-    for file in (generation_pb2, sequence_pb2, session_pb2, model_pb2)
+    for file in (generation_pb2, sequence_pb2, session_pb2, model_pb2, admin_pb2)
     for service in file.DESCRIPTOR.services_by_name.values()
     for method in service.methods
 }
@@ -44,6 +47,8 @@ LIMITS = {
     FieldDescriptor.TYPE_ENUM: (-(2**31), 2**31 - 1),
 }
 TOO_LONG = 100_000
+BIASES = 1024
+WIDE = [chr(0x4E00 + i) for i in range(BIASES + 1)]
 BASES: dict[str, dict[str, Any]] = {
     "GenerateRequest": {"model": "alphabet", "prompt": "a", "max_tokens": 1},
     "GenerateRequest/drawer": {"model": "drawer", "max_tokens": 1, "condition": {"label": "low"}},
@@ -58,6 +63,8 @@ BASES: dict[str, dict[str, Any]] = {
     "TransduceRequest/translator-vectors": {"model": "translator-vectors", "max_tokens": 1},
     "CreateSessionRequest": {"model": "alphabet", "ttl": {"seconds": 5}},
     "ImportSnapshotRequest": {"ttl": {"seconds": 5}},
+    "LoadModelRequest": {"bundle": FOLDER},
+    "UnloadModelRequest": {"model": "no such model"},
 }
 WATCHED = {"state": "h0"}
 BASES |= {f"{name}/watched": BASES[name] | {"activations": WATCHED} for name in ("GenerateRequest", "ScoreRequest")}
@@ -86,6 +93,7 @@ class World:
     """A server that serves a bundle of every kind that requests are tried on."""
 
     channel: grpc.Channel
+    admin: grpc.Channel
 
     def session(self) -> str:
         stub = SessionServiceStub(self.channel)
@@ -112,19 +120,26 @@ class World:
         }
         streams = (method.client_streaming, method.server_streaming)
         path = f"/{method.containing_service.full_name}/{method.name}"
-        stub = getattr(self.channel, kind[streams])(path, type(request).SerializeToString, lambda reply: reply)
+        channel = self.admin if method.containing_service.file.package == "unrolled.admin.v1" else self.channel
+        stub = getattr(channel, kind[streams])(path, type(request).SerializeToString, lambda reply: reply)
         answer = stub(iter([request]) if streams[0] else request, timeout=60)
         for _ in answer if streams[1] else ():
             pass
 
 
 @pytest.fixture(scope="module")
-def world(alphabet: Bundle, shapes: Shapes) -> Iterator[World]:
-    bundles = [alphabet, *map(shapes.bundle, KINDS)]
+def world(alphabet: Bundle, shapes: Shapes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    folder = tmp_path_factory.mktemp("bundles")
+    write_bundle(folder / FOLDER, name="loaded")
+    wide = load_bundle(write_bundle(folder / "wide", name="wide", letters=WIDE))
+    bundles = [alphabet, wide, *map(shapes.bundle, KINDS)]
     options = (("grpc.max_send_message_length", 1 << 22),)
-    with serving(*bundles, engine_threads=1, **WORLD) as server:
-        with grpc.insecure_channel(server.address, options) as channel:
-            yield World(channel)
+    with (
+        serving(*bundles, engine_threads=1, admin_listen="127.0.0.1:0", bundles_folder=folder, **WORLD) as server,
+        grpc.insecure_channel(server.address, options) as channel,
+        grpc.insecure_channel(str(server.admin_address), options) as admin,
+    ):
+        yield World(channel, admin)
 
 
 def put(request: Message, path: str, value: Any) -> None:
@@ -160,11 +175,11 @@ def numbers(bound: Number, field: FieldDescriptor) -> Iterator[tuple[float, bool
         low, high = np.float32(bound.low), np.float32(bound.high)
         with np.errstate(over="ignore"):
             below, above = np.nextafter(low, np.float32(-np.inf)), np.nextafter(high, np.float32(np.inf))
-        tried: list[float] = [-1.0, 0.0, *map(float, (low, high, below, above)), math.nan, math.inf, -math.inf]
+        tried: list[float] = [-1.0, 0.0, 2.0**63, *map(float, (low, high, below, above)), math.nan, math.inf, -math.inf]
         within = [bool(low <= np.float32(each) <= high) for each in tried]
     else:
         lowest, highest = LIMITS[field.type]
-        asked = {-1, 0, bound.low, bound.high, bound.low - 1, bound.high + 1, 2**63 - 1, lowest, highest}
+        asked = {-1, 0, bound.low, bound.high, bound.low - 1, bound.high + 1, 2**63 - 1, 2**63, lowest, highest}
         tried = sorted(int(each) for each in asked if lowest <= each <= highest)
         within = [bound.low <= each <= bound.high for each in tried]
     return ((each, is_within or each in bound.also) for each, is_within in zip(tried, within, strict=True))
@@ -197,7 +212,7 @@ def biases() -> Iterator[tuple[dict[str, float], bool]]:
         yield {"x": value}, is_right
     yield {}, True
     yield {"u": 1.0, "v": -1.0}, True
-    yield {chr(0x4E00 + i): 1.0 for i in range(1025)}, False
+    yield dict.fromkeys(WIDE, 1.0), False
     yield {"": 1.0}, False
     yield {"ab": 1.0}, False
     yield {"x" * TOO_LONG: 1.0}, False
@@ -240,7 +255,7 @@ def test_a_bound_is_documented(name: str, path: str) -> None:
     bound, message, comments = BOUNDS[name][path], METHODS[name].input_type, ""
     for part in path.split("."):
         field = message.fields_by_name[part]
-        if message.file.package == "unrolled.v1":
+        if message.file.package.startswith("unrolled."):
             comments += " " + comments_of(message.file.name)[message.name, part]
         message = field.message_type or message
 
@@ -273,7 +288,7 @@ def comments_of(file: str) -> dict[tuple[str, str], str]:
     """Return the comments above the fields of a proto file, by message and field."""
     found: dict[tuple[str, str], str] = {}
     message, said = "", list[str]()
-    for line in (PROTOS / Path(file).name).read_text().splitlines():
+    for line in (PROTOS / file).read_text().splitlines():
         text = line.strip()
         if text.startswith("//"):
             said.append(text.removeprefix("//").strip())
@@ -284,6 +299,21 @@ def comments_of(file: str) -> dict[tuple[str, str], str]:
             found[message, field[1]] = " ".join(said)
         said = []
     return found
+
+
+def test_as_many_tokens_may_be_biased_as_is_said(world: World) -> None:
+    for count, said in ((BIASES, ("OK", "")), (BIASES + 1, ("INVALID_FIELD", "sampling.logit_bias"))):
+        request = generation_pb2.GenerateRequest(model="wide", prompt=WIDE[0], max_tokens=1)
+        request.sampling.logit_bias.update(dict.fromkeys(WIDE[:count], 1.0))
+        assert verdict(lambda request=request: world.call(request)) == said  # type: ignore[misc]
+
+
+def test_as_many_tokens_may_be_scored_one_by_one_as_is_said(alphabet: Bundle) -> None:
+    with serving(alphabet) as server, grpc.insecure_channel(server.address) as channel:
+        score = GenerationServiceStub(channel).Score
+        for length, said in ((8192, ("OK", "")), (8193, ("INVALID_FIELD", "text"))):
+            request = generation_pb2.ScoreRequest(text="a" * length, per_token=True)
+            assert verdict(lambda request=request: score(request)) == said  # type: ignore[misc]
 
 
 def test_a_session_that_no_id_names_is_not_found(world: World) -> None:

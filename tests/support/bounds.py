@@ -7,6 +7,8 @@ settings bound is asked of a server with small ones; ``setting`` says which, and
 from dataclasses import dataclass
 from typing import Any
 
+FOLDER = "/".join(("b" * 200, "b" * 200, "b" * 110))
+"""The folder, of as many characters as it may have, of the bundle that loading is tried with."""
 WORLD = {"max_tokens": 300, "max_prompt_tokens": 5000, "max_session_ttl_s": 1000.0}
 """Settings of the server that the bounds are tried on."""
 
@@ -142,6 +144,11 @@ def _inputs(place: str, tokens: str, vectors: str, low: int, high: int, **rest: 
     }
 
 
+def _otherwise_any(reason: str) -> Bound:
+    """Return the bound of a sha256 that another bundle than the one that is there may have."""
+    return Text("64 lower-case hex digits", low=64, high=64, may_be_empty=True, otherwise=(reason,))
+
+
 def _opening(kind: str) -> dict[str, Bound]:
     return {
         "opening.model": _MODEL,
@@ -245,6 +252,18 @@ BOUNDS: dict[str, dict[str, Bound]] = {
         "idempotency_key": _KEY,
         "accept_other_numerics": _FLAG,
     },
+    "LoadModelRequest": {
+        "bundle": Text("from 1 to 512 characters", low=1, high=512, known=(FOLDER,)),
+        "sha256": _otherwise_any("INVALID_FIELD"),
+    },
+    "UnloadModelRequest": {
+        "model": Text("from 1 to 128 characters", low=1, high=128, otherwise=("MODEL_NOT_FOUND",)),
+        "sha256": _otherwise_any("MODEL_NOT_FOUND"),
+        "grace.seconds": Number("0 to 86,400 s", high=86_400, otherwise=("MODEL_NOT_FOUND",)),
+        "grace.nanos": Number("0 to 86,400 s", high=999_999_999, otherwise=("MODEL_NOT_FOUND",)),
+    },
+    "DrainRequest": {},
+    "GetStatsRequest": {},
     "ListModelsRequest": {},
     "GetModelRequest": {"model": _MODEL},
 }

@@ -24,7 +24,7 @@ from unrolled_service.models.contents import read_contents
 from unrolled_service.models.golden import RunDiffers
 from unrolled_service.models.limits import Limits
 from unrolled_service.models.trial import admit_contents
-from unrolled_service.rpc.fields import MAX_MODEL_LENGTH
+from unrolled_service.rpc.fields import MAX_MODEL_LENGTH, read_duration
 from unrolled_service.settings import Settings, shipped_bundle
 
 MAX_BUNDLE_LENGTH = 512
@@ -88,7 +88,11 @@ class AdminService(AdminServiceServicer):
         """Unload a bundle with what it has."""
         if not 1 <= len(request.model) <= MAX_MODEL_LENGTH:
             raise InvalidField("model", f"must have 1 to {MAX_MODEL_LENGTH} characters, has {len(request.model)}")
-        grace_s = _read_grace(request.grace) if request.HasField("grace") else self._settings.drain_grace_s
+        grace_s = (
+            read_duration(request.grace, 0, MAX_GRACE_S, field="grace")
+            if request.HasField("grace")
+            else self._settings.drain_grace_s
+        )
         removal = self._catalog.remove(request.model, _read_sha256(request.sha256), grace_s)
         unloaded = await complete(removal, self._changes)
         return wire.UnloadModelResponse(
@@ -170,10 +174,3 @@ def _read_sha256(sha256: str) -> str:
     if sha256 and not _SHA256.fullmatch(sha256):
         raise InvalidField("sha256", "must be 64 lower-case hex digits, or empty")
     return sha256
-
-
-def _read_grace(grace: Duration) -> float:
-    seconds = grace.seconds + grace.nanos / 1e9
-    if not 0 <= seconds <= MAX_GRACE_S:
-        raise InvalidField("grace", f"must be from 0 s to {MAX_GRACE_S} s, is {seconds:g} s")
-    return seconds

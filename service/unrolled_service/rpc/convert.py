@@ -33,6 +33,7 @@ from unrolled_service.rpc.fields import (
     read_activations,
     read_chunk_limit,
     read_condition,
+    read_duration,
     read_optional,
     read_session_id,
     read_vectors,
@@ -54,7 +55,6 @@ MAX_REPORTED = 2**19
 MAX_BIASES = 1024
 MAX_BIAS = 100.0
 _DEFAULT_PAGE_SIZE = 100
-_NANOS = 1_000_000_000
 _LIMITS: dict[str, tuple[Callable[[float], bool], str]] = {
     "temperature": (lambda x: x == 0 or _HUNDREDTH <= x <= 100, "must be 0, or from 0.01 to 100"),
     "top_p": (lambda x: 0 < x <= 1, "must be above 0 and at most 1"),
@@ -141,12 +141,7 @@ def read_scoring(request: wire.ScoreRequest, bundle: Bundle, settings: Settings)
 
 def read_ttl(ttl: Duration, settings: Settings) -> float:
     """Return a time to live in seconds."""
-    seconds = ttl.seconds + ttl.nanos / 1e9
-    if not 0 <= ttl.nanos < _NANOS:
-        raise InvalidField("ttl.nanos", f"must be from 0 to {_NANOS - 1}, is {ttl.nanos}")
-    if not 1 <= seconds <= settings.max_session_ttl_s:
-        raise InvalidField("ttl", f"must be from 1 s to {settings.max_session_ttl_s:g} s, is {seconds:g} s")
-    return seconds
+    return read_duration(ttl, 1, settings.max_session_ttl_s, field="ttl")
 
 
 def read_idempotency_key(key: str) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from google.protobuf.duration_pb2 import Duration
 from numpy.typing import NDArray
 
 from unrolled.v1 import generation_pb2 as wire
@@ -24,6 +25,7 @@ MAX_NAME_LENGTH = 64
 MAX_INPUTS = 4096
 MAX_CHUNK_TOKENS = 65_536
 MAX_UNITS = 256
+_NANOS = 1_000_000_000
 _PRIORITIES = frozenset(wire.Priority.values())
 
 
@@ -39,6 +41,16 @@ def read_session_id(session_id: str, *, field: str = "session_id") -> str:
     if not 1 <= len(session_id) <= MAX_SESSION_ID_LENGTH:
         raise InvalidField(field, f"must have 1 to {MAX_SESSION_ID_LENGTH} characters, has {len(session_id)}")
     return session_id
+
+
+def read_duration(duration: Duration, lowest_s: float, highest_s: float, *, field: str) -> float:
+    """Return a time in seconds, whose whole seconds and nanoseconds are both within their bounds."""
+    if not 0 <= duration.nanos < _NANOS:
+        raise InvalidField(f"{field}.nanos", f"must be from 0 to {_NANOS - 1}, is {duration.nanos}")
+    seconds = duration.seconds + duration.nanos / _NANOS
+    if not lowest_s <= seconds <= highest_s:
+        raise InvalidField(field, f"must be from {lowest_s:g} s to {highest_s:g} s, is {seconds:g} s")
+    return seconds
 
 
 def read_priority(priority: int, *, field: str = "priority") -> bool:
