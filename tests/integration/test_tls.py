@@ -204,6 +204,34 @@ def test_a_certificate_changes_under_open_streams(alphabet: Bundle, tmp_path: Pa
             channel.close()
 
 
+def test_those_who_sign_clients_change_under_an_open_stream(alphabet: Bundle, tmp_path: Path) -> None:
+    ca, old, new = Ca(tmp_path / "server"), Ca(tmp_path / "old"), Ca(tmp_path / "new")
+    pair, before, after = ca.issue(), old.issue("client", stem="client"), new.issue("client", stem="client")
+    trusted = tmp_path / "trusted.pem"
+    replace(trusted, old.pem)
+    files = {"tls_cert": pair.cert, "tls_key": pair.key, "tls_client_ca": trusted}
+    with serving(alphabet, **files, max_tokens=TOKENS) as server:
+        with tls_channel(server.address, ca, before, SMALL_WINDOW) as channel:
+            request = GenerateRequest(prompt="a", max_tokens=TOKENS, sampling=Sampling(temperature=0))
+            stream = GenerationServiceStub(channel).Generate(request)
+            text = next(stream).chunk.text
+            assert ask(tls_channel(server.address, ca, after), token=None) == "UNAVAILABLE"
+            assert read(server, "/metrics", ca, after) == "no connection"
+
+            replace(trusted, new.pem)
+            for shows in (
+                lambda: ask(tls_channel(server.address, ca, after), token=None) == "OK",
+                lambda: read(server, "/metrics", ca, after) == 200,
+            ):
+                wait_until(shows, "who signs clients now is known")
+            assert ask(tls_channel(server.address, ca, before), token=None) == "UNAVAILABLE"
+            assert read(server, "/metrics", ca, before) == "no connection"
+
+            text += "".join(reply.chunk.text for reply in stream)
+            assert stream.code() is grpc.StatusCode.OK
+            assert text == greedy_text("a", TOKENS)
+
+
 def test_a_pair_that_does_not_fit_is_not_shown(
     alphabet: Bundle, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
