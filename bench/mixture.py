@@ -17,7 +17,7 @@ from bench.asks import Ask, Items, Text, make_asks
 from unrolled_client import AsyncClient, AsyncSession, UnrolledError
 from unrolled_client.errors import ResourceExhausted, SessionExpired
 
-LEFT, TALKING, SLOW = 0.65, 0.2, 0.05  # of those that are left, some are complete by then
+LEFT, TALKING, SLOW = 0.7, 0.2, 0.05  # of those that are left, some are complete by then
 _THINK_S, _LEAVE_S, _NAP_S, _SLOW_S = 0.1, 0.02, 0.3, 5.0
 _TTLS_S = (1.0, 2.0, 5.0)
 _LASTING_S = 10.0  # idle, which no caller is in the middle of its talk

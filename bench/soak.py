@@ -1,8 +1,8 @@
 """``python -m bench.soak``: a server under calls of every shape, 20 minutes by default.
 
-A third of the calls are cancelled, some readers are slow, sessions expire, a whole process of callers is frozen now
-and then, and a bundle is replaced again and again. Prints a line for each claim, writes build/soak.json, and draws
-what was seen. It fails where a claim does not hold.
+At least three of ten calls are cancelled, some readers are slow, sessions expire, a whole process of callers is frozen
+now and then, and a bundle is replaced again and again. Prints a line for each claim, writes build/soak.json, and
+draws what was seen. It fails where a claim does not hold.
 """
 
 import argparse
