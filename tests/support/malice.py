@@ -356,6 +356,21 @@ def set_input_type(model: ModelProto, kind: int) -> None:
 
 _DEEP = b'{"a":' * 50_000 + b"1" + b"}" * 50_000
 
+
+def beside(who: str, name: str, initializer: str, write: Callable[[Path], Path]) -> dict[str, Malice]:
+    """Return what any graph beside the cell may try, by name; its first initializer has the given one."""
+    return {
+        f"{who}'s number elsewhere": Malice(
+            graph(f"{name}.onnx", lambda m: elsewhere(m.graph.initializer[0])),
+            rf"{name}\.onnx: initializer '{initializer}' refers to data outside the file",
+            write=write,
+        ),
+        f"{who} that draws": Malice(
+            graph(f"{name}.onnx", draw), rf"{name}\.onnx: has the operator RandomNormal", write=write
+        ),
+    }
+
+
 CORPUS: dict[str, Malice] = {
     # where files are
     "a listed file above": Malice(
@@ -609,14 +624,9 @@ CORPUS: dict[str, Malice] = {
         write=write_transducer,
     ),
     # the graphs beside the cell
-    "an encoder's number elsewhere": Malice(
-        graph("encoder.onnx", lambda m: elsewhere(m.graph.initializer[0])),
-        r"encoder\.onnx: initializer 'axis' refers to data outside the file",
-        write=write_transducer,
-    ),
-    "an encoder that draws": Malice(
-        graph("encoder.onnx", draw), r"encoder\.onnx: has the operator RandomNormal", write=write_transducer
-    ),
+    **beside("an encoder", "encoder", "axis", write_transducer),
+    **beside("a bridge", "bridge", "one", write_transducer),
+    **beside("a condition", "condition", "beginnings", write_conditioned),
     "an encoder of another state": Malice(
         graph("encoder.onnx", rename("e0", "e1")),
         r"encoder\.onnx: inputs are .*'e1'.*, the manifest says .*'e0'",
@@ -627,14 +637,6 @@ CORPUS: dict[str, Malice] = {
         r"encoder\.onnx: is a link",
         write=write_transducer,
     ),
-    "a bridge's number elsewhere": Malice(
-        graph("bridge.onnx", lambda m: elsewhere(m.graph.initializer[0])),
-        r"bridge\.onnx: initializer 'one' refers to data outside the file",
-        write=write_transducer,
-    ),
-    "a bridge that draws": Malice(
-        graph("bridge.onnx", draw), r"bridge\.onnx: has the operator RandomNormal", write=write_transducer
-    ),
     "a bridge to another state": Malice(
         graph("bridge.onnx", rename("h0", "h1")),
         r"bridge\.onnx: outputs are .*'h1'.*, the manifest says .*'h0'",
@@ -644,14 +646,6 @@ CORPUS: dict[str, Malice] = {
         graph("bridge.onnx", lambda m: m.graph.initializer[0].CopyFrom(array(2.0, np.float32, "one"))),
         r"golden\.json: this machine's run 0 differs from the recorded one at step 0",
         write=write_transducer,
-    ),
-    "a condition's number elsewhere": Malice(
-        graph("condition.onnx", lambda m: elsewhere(m.graph.initializer[0])),
-        r"condition\.onnx: initializer 'beginnings' refers to data outside the file",
-        write=write_conditioned,
-    ),
-    "a condition that draws": Malice(
-        graph("condition.onnx", draw), r"condition\.onnx: has the operator RandomNormal", write=write_conditioned
     ),
     "a condition by another name": Malice(
         graph("condition.onnx", rename("condition", "hint")),

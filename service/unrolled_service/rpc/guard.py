@@ -94,12 +94,13 @@ class Guard:
         if not handler.request_streaming:
             behaviour = self._arrivals.one(behaviour, method, is_stream=handler.response_streaming)
         scope = scope_of(method)
-        guarded = self._guard(behaviour, method, scope, watches=scope is None and handler.response_streaming)
+        watches = scope is None and handler.response_streaming
+        guarded = self._guard(behaviour, method, scope, takes_many=handler.request_streaming, watches=watches)
         wrap = getattr(grpc, f"stream_{'stream' if handler.response_streaming else 'unary'}_rpc_method_handler")
         return wrap(guarded, lenient(handler.request_deserializer, is_open=scope is None), handler.response_serializer)
 
     def _guard(
-        self, behaviour: Callable[..., Any], method: str, scope: Scope | None, *, watches: bool
+        self, behaviour: Callable[..., Any], method: str, scope: Scope | None, *, takes_many: bool, watches: bool
     ) -> Callable[..., Any]:
         weight, each = int(method.startswith(_OWN)), self._arrivals.each
 
@@ -109,7 +110,7 @@ class Guard:
             call = begin_call(method, context)
             try:
                 self._admit(scope, context, watches)
-                reply = await behaviour(each(requests, method), context)
+                reply = await behaviour(each(requests, method) if takes_many else requests, context)
             except Exception as error:
                 await self._refuse(error, call, context)
             except asyncio.CancelledError:
@@ -128,7 +129,7 @@ class Guard:
             call = begin_call(method, context)
             try:
                 self._admit(scope, context, watches)
-                async for reply in behaviour(each(requests, method), context):
+                async for reply in behaviour(each(requests, method) if takes_many else requests, context):
                     yield reply
             except Exception as error:
                 await self._refuse(error, call, context)
