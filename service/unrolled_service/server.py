@@ -6,7 +6,6 @@ rest end with DRAINING, the ports close, the thread stops.
 """
 
 import asyncio
-import gc
 import sys
 import threading
 import time
@@ -33,6 +32,7 @@ from unrolled_service.callers.authentication import Authentication
 from unrolled_service.callers.certificates import Certificates
 from unrolled_service.descriptors import make_room
 from unrolled_service.errors import Draining
+from unrolled_service.garbage import collect_older, spare_collections
 from unrolled_service.http import OperatorServer
 from unrolled_service.metrics import Metrics
 from unrolled_service.models.bundle import Bundle
@@ -81,7 +81,6 @@ _OPTIONS = [
     ("grpc.keepalive_permit_without_calls", 1),
 ]
 _SWITCH_INTERVAL_S = 0.00005
-_COLLECTION_THRESHOLDS = (1_000, 5_000, 100)
 _LAG_INTERVAL_S = 0.25
 _PROBE_INTERVAL_S = 1.0
 _SWEEP_INTERVAL_S = 1.0
@@ -125,7 +124,7 @@ class Server:
             TracesMissing: traces are asked for, and what sends them is not installed.
         """
         sys.setswitchinterval(_SWITCH_INTERVAL_S)  # the engine needs the GIL back soon after a run
-        _spare_collections()
+        spare_collections()
         make_room(self._settings.max_connections * (1 if self._settings.admin_listen is None else 2))
         self._workers = Workers(self._bundles, self._settings, self._count_slice)
         self._metrics = Metrics([worker.engine for worker in self._workers])
@@ -164,7 +163,12 @@ class Server:
         if self._admin is not None:
             await self._admin.start()
         self._http.start()
-        watches = (self._watch_lag(), self._watch_store(), self._catalog.watch(_SWEEP_INTERVAL_S))
+        watches = (
+            self._watch_lag(),
+            self._watch_store(),
+            self._catalog.watch(_SWEEP_INTERVAL_S),
+            collect_older(lambda: self._workers.is_crowded),
+        )
         self._watches = [asyncio.create_task(watch) for watch in watches]
         for name in ("", *_SERVICES):
             await self._health.set(name, _SERVING)
@@ -289,18 +293,6 @@ async def _is_true_within(limit_s: float, question: Callable[[], bool]) -> bool:
             return False
         await asyncio.sleep(_POLL_S)
     return True
-
-
-def _spare_collections() -> None:
-    """Keep the garbage collector away from what lives as long as the process, and from running all the time.
-
-    While one runs, neither the engine nor the event loop moves: 2 ms for a thousand of the youngest objects, 50 ms for
-    what a thousand waiting calls are made of, which is why those that got older are seldom looked at. What calls leave
-    behind is freed without it, but for some small objects of gRPC's that are garbage at once.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*_COLLECTION_THRESHOLDS)
 
 
 def _listen(server: grpc.aio.Server, address: str, certificates: Certificates | None) -> str:

@@ -73,6 +73,11 @@ class Workers:
         """Rows that were submitted and not closed."""
         return sum(worker.engine.streams for worker in self)
 
+    @property
+    def is_crowded(self) -> bool:
+        """Whether anywhere more rows want to run than may."""
+        return any(worker.engine.is_crowded for worker in self)
+
     def make_lanes(self, bundle: Bundle) -> list[Lanes]:
         """Make what each worker needs to serve a bundle. Any thread may call it."""
         return [make_lanes(bundle, self._share) for _ in self]
