@@ -7,20 +7,25 @@ An exception's message may quote a caller: it is written at ``debug`` only, abov
 import asyncio
 import json
 import logging
+import sys
 import threading
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, TextIO
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TextIO
 
 from unrolled_service.settings import LogFormat, LogLevel
 from unrolled_service.telemetry.calls import current_call
 from unrolled_service.telemetry.outlines import outline
 
+if TYPE_CHECKING:
+    from sys import UnraisableHookArgs
+
 PACKAGE = __name__.partition(".")[0]
 
 
 def start_logging(log_format: LogFormat, level: LogLevel, stream: TextIO) -> None:
-    """Write what is logged from now on to a stream, also warnings and what ends a thread.
+    """Write what is logged from now on to a stream, also warnings and what ends a thread or the process.
 
     Libraries do not say more than ``info``: what they write at ``debug`` is not known to be free of callers' texts.
     """
@@ -31,6 +36,8 @@ def start_logging(log_format: LogFormat, level: LogLevel, stream: TextIO) -> Non
     logging.getLogger(PACKAGE).setLevel(number_of(level))
     logging.captureWarnings(True)
     threading.excepthook = _log_thread
+    sys.excepthook = _log_process
+    sys.unraisablehook = _log_unraisable
 
 
 def number_of(level: LogLevel) -> int:
@@ -119,3 +126,12 @@ def _log_thread(end: threading.ExceptHookArgs) -> None:
         name = end.thread.name if end.thread else "unknown"
         trace = (end.exc_type, end.exc_value or end.exc_type(), end.exc_traceback)
         logging.getLogger(PACKAGE).critical("a thread broke off", exc_info=trace, extra=fields(thread=name))
+
+
+def _log_process(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    logging.getLogger(PACKAGE).critical("the process broke off", exc_info=(kind, error, trace))
+
+
+def _log_unraisable(end: "UnraisableHookArgs") -> None:
+    trace = (end.exc_type, end.exc_value or end.exc_type(), end.exc_traceback)
+    logging.getLogger(PACKAGE).error("nobody could be told of an exception", exc_info=trace)

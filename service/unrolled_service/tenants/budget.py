@@ -34,3 +34,7 @@ class Budget:
     def seconds_left(self, now: float) -> float:
         """Return the seconds until there is something to spend; 0 where there is."""
         return max(0.0, self._empty_at - now)
+
+    def is_full(self, now: float) -> bool:
+        """Return whether no more can gather."""
+        return self._empty_at + self._burst_s <= now

@@ -18,6 +18,8 @@ from unrolled_service.tenants.budget import Budget
 from unrolled_service.tenants.terms import Terms
 from unrolled_service.watched import Watched
 
+_BUDGETS = 1024  # that are kept whoever has them
+
 
 class Quotas:
     """What tenants may have and what they have.
@@ -43,6 +45,7 @@ class Quotas:
         self._streams: Counter[str] = Counter()
         self._making: Counter[str] = Counter()
         self._budgets: dict[str, Budget] = {}
+        self._most_budgets = _BUDGETS
         self._file: Watched[Mapping[str, Allowance]] | None = None
         if file := settings.tenants:
             self._file = Watched([file], partial(read_allowances, file, self._defaults), clock=clock)
@@ -100,9 +103,19 @@ class Quotas:
         if allowance.tokens_per_s is None:
             return None
         if tenant not in self._budgets:
+            if len(self._budgets) >= self._most_budgets:
+                self._drop_full_budgets()
             rate = allowance.tokens_per_s
             self._budgets[tenant] = Budget(rate, rate * allowance.burst_s, self._make_lock())
         return self._budgets[tenant]
+
+    def _drop_full_budgets(self) -> None:
+        """Let go of budgets that are as good as new: full, and of tenants without calls. Takes O(1), amortised."""
+        now = self._clock()
+        kept = {
+            tenant: each for tenant, each in self._budgets.items() if tenant in self._streams or not each.is_full(now)
+        }
+        self._budgets, self._most_budgets = kept, max(_BUDGETS, 2 * len(kept))
 
     def _set_budgets(self) -> None:
         for tenant, budget in self._budgets.items():

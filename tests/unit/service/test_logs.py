@@ -33,12 +33,13 @@ class Terminal(io.StringIO):
 
 @pytest.fixture(autouse=True)
 def restored() -> Iterator[None]:
-    root, own, hook = logging.getLogger(), logging.getLogger("unrolled_service"), threading.excepthook
+    root, own = logging.getLogger(), logging.getLogger("unrolled_service")
+    hooks = threading.excepthook, sys.excepthook, sys.unraisablehook
     before = root.handlers[:], root.level, own.level
     root.handlers.clear()  # force=True closes those that it finds
     yield
     logging.captureWarnings(False)
-    threading.excepthook = hook
+    threading.excepthook, sys.excepthook, sys.unraisablehook = hooks
     root.handlers[:], root.level, own.level = before
     root.manager._clear_cache()  # type: ignore[attr-defined]
 
@@ -163,6 +164,28 @@ def test_the_words_of_a_chain_of_exceptions_are_for_debugging(
     assert (CANARY in written) is (level == "debug")
     for word in ("KeyError", "ExceptionGroup", "TypeError", "ValueError", "test_logs.py", "in fail_in_a_chain"):
         assert word in written
+
+
+def test_what_ends_the_process_and_what_nobody_hears_of_are_lines_too() -> None:
+    class Careless:
+        def __del__(self) -> None:
+            int(CANARY)
+
+    stream = io.StringIO()
+    start_logging("json", "info", stream)
+    careless = Careless()
+    del careless
+    gc.collect()
+    try:
+        int(CANARY)
+    except ValueError:
+        sys.excepthook(*sys.exc_info())
+
+    unheard, ended = lines_of(stream)
+    assert (unheard["event"], unheard["level"]) == ("nobody could be told of an exception", "error")
+    assert (ended["event"], ended["level"]) == ("the process broke off", "critical")
+    assert [line["exception"].splitlines()[-1] for line in (unheard, ended)] == ["ValueError"] * 2
+    assert CANARY not in stream.getvalue()
 
 
 def test_what_the_event_loop_reports_has_no_words_of_callers() -> None:

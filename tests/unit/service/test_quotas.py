@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from weakref import ref
 
 import pytest
 from hypothesis import given
@@ -91,6 +92,22 @@ def test_a_tenant_that_had_too_many_tokens_is_told_when_to_come_back() -> None:
     assert refused.value.retry_after_s == pytest.approx(1.5)
     clock.now += 1.6
     with quotas.stream("a"):
+        pass
+
+
+def test_budgets_of_tenants_that_have_gone_are_dropped_unless_they_are_owed() -> None:
+    clock = Clock()
+    quotas = make_quotas(clock, tenant_tokens_per_s=10.0, tenant_burst_s=1.0)
+    debtor, caller = quotas.terms("debtor").budget, quotas.terms("caller").budget
+    assert debtor
+    assert caller
+    debtor.spend(1_000, clock.now)
+    with quotas.stream("caller"):
+        others = [ref(quotas.terms(f"tenant {i}").budget) for i in range(10_000)]
+        assert sum(each() is not None for each in others) <= 1_024
+        assert quotas.terms("debtor").budget is debtor
+        assert quotas.terms("caller").budget is caller
+    with pytest.raises(QuotaExceeded), quotas.stream("debtor"):
         pass
 
 
