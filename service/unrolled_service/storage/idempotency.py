@@ -9,7 +9,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from google.protobuf.message import Message
 
@@ -24,7 +24,8 @@ _R = TypeVar("_R", bound=Message)
 class _Call:
     digest: bytes
     until: float
-    reply: Any = None
+    reply: bytes | None = None  # a tenth of what the message takes
+    kind: type[Message] = Message
 
 
 class Idempotency:
@@ -72,8 +73,7 @@ class Idempotency:
                 raise IdempotencyConflict("the idempotency_key was used with other fields")
             if call.reply is None:
                 raise IdempotencyConflict("the call with this idempotency_key is still running", retry_after_s=0.1)
-            reply: _R = call.reply
-            return reply
+            return cast("_R", call.kind.FromString(call.reply))
         call = _Call(digest, now + REMEMBERED_S)
         self._remember(mark, call)
         if len(self._calls) > self._limit:
@@ -82,7 +82,8 @@ class Idempotency:
 
         async def remember() -> _R:
             try:
-                call.reply = reply = await answer()
+                reply = await answer()
+                call.reply, call.kind = reply.SerializeToString(), type(reply)
             except BaseException:
                 if self._calls.get(mark) is call:
                     self._forget(mark)
