@@ -29,7 +29,8 @@ Link = Callable[[str, str, str], str]
 
 START_LIMIT_S = 60.0
 _ANSWER_S = 2.0
-_HEALTHY, _REPLICAS = "envoy_cluster_membership_healthy", {"envoy_cluster_name": "replicas"}
+_HEALTHY, _REPEATED = "envoy_cluster_membership_healthy", "envoy_cluster_upstream_rq_retry"
+_REPLICAS = {"envoy_cluster_name": "replicas"}
 _NOTHING: Mapping[str, object] = MappingProxyType({})
 
 
@@ -122,12 +123,16 @@ class Fleet:
             MemberFailed: it does not within so many seconds.
         """
         wanted = len(self.replicas) if servers is None else servers
-        self.envoy.wait_until(lambda: self._count_healthy() == wanted, limit_s, f"does not have {wanted} servers")
+        self.envoy.wait_until(lambda: self._read_envoy(_HEALTHY) == wanted, limit_s, f"does not have {wanted} servers")
 
-    def _count_healthy(self) -> float:
+    def count_repeated(self) -> int:
+        """Return how many calls Envoy has sent to a second server so far."""
+        return int(self._read_envoy(_REPEATED))
+
+    def _read_envoy(self, name: str) -> float:
         page = _read_page(f"http://{self.metrics['envoy']}/stats/prometheus")
         samples = (each for family in text_string_to_metric_families(page) for each in family.samples)
-        return sum(each.value for each in samples if each.name == _HEALTHY and _REPLICAS.items() <= each.labels.items())
+        return sum(each.value for each in samples if each.name == name and _REPLICAS.items() <= each.labels.items())
 
     def __enter__(self) -> Self:
         try:

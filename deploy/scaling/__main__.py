@@ -89,8 +89,9 @@ def _compare(sessions: int) -> Table:
     rows = []
     for each in rounds:
         streams = ", ".join(f"{name} {each.streams[name]} ({each.computed[name]})" for name in sorted(each.computed))
-        rows.append([each.name, streams, f"{each.claims} ({sessions})", f"{each.writes} ({sessions})"])
-    columns = ("round", "streams", "claims", "writes")
+        store = (f"{each.claims} ({sessions})", f"{each.writes} ({sessions})")
+        rows.append([each.name, streams, *store, f"{each.repeated} (0)"])
+    columns = ("round", "streams", "claims", "writes", "repeated")
     return _table(f"A turn of each of {sessions} sessions: measured (computed)", columns, rows)
 
 

@@ -39,6 +39,7 @@ class Round:
         computed: by replica, from the table.
         claims: of the store, measured; one a stream is computed.
         writes: of the store, measured; one a stream is computed.
+        repeated: calls that the balancer sent to a second replica, as the first did not take them; none is computed.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Round:
     computed: Counter[str]
     claims: int
     writes: int
+    repeated: int
 
 
 def drill(folder: Path, sessions: int) -> list[Round]:
@@ -72,7 +74,7 @@ async def _take_turns(fleet: Fleet, sessions: int) -> list[Round]:
 
 
 async def _measure(name: str, fleet: Fleet, callers: Sequence[AsyncSession], there: Sequence[Member]) -> Round:
-    before = {each.name: _read(fleet.metrics[each.name]) for each in there}
+    before, repeated = {each.name: _read(fleet.metrics[each.name]) for each in there}, fleet.count_repeated()
     gate = asyncio.Semaphore(_AT_ONCE)
 
     async def talk(session: AsyncSession) -> None:
@@ -90,6 +92,7 @@ async def _measure(name: str, fleet: Fleet, callers: Sequence[AsyncSession], the
         computed=Counter(names[table.place(session.id)] for session in callers),
         claims=sum(figures["claim"] for figures in grown.values()),
         writes=sum(figures["write"] for figures in grown.values()),
+        repeated=fleet.count_repeated() - repeated,
     )
 
 
