@@ -17,8 +17,8 @@ from bench.asks import Ask, Items, Text, make_asks
 from unrolled_client import AsyncClient, AsyncSession, UnrolledError
 from unrolled_client.errors import ResourceExhausted, SessionExpired
 
-LEFT, TALKING, SLOW = 0.7, 0.2, 0.05  # of those that are left, some are complete by then
-_THINK_S, _LEAVE_S, _NAP_S, _SLOW_S = 0.1, 0.02, 0.3, 5.0
+CANCELLED, TALKING, SLOW = 0.35, 0.2, 0.05
+_THINK_S, _LEAVE_S, _NAP_S, _SLOW_S = 0.1, 0.01, 0.3, 5.0
 _TTLS_S = (1.0, 2.0, 5.0)
 _LASTING_S = 10.0  # idle, which no caller is in the middle of its talk
 _EXPIRING = 0.2
@@ -110,7 +110,8 @@ class Mixture:
         ask, answers = chance.choice([each for each in self._asks if not each[0].is_long])
         if lot < SLOW + TALKING and ask.text is not None:
             return await self._talk(client, ask.model, ask.text, answers)
-        if lot < 1 - LEFT:
+        ends = self.report.ends
+        if ends["cancelled"] > CANCELLED * ends.total():  # a quick server completes many before they can be left
             await self._read(client, ask, answers)
             return "complete"
         try:

@@ -40,7 +40,7 @@ _SAMPLES = 1200
 _REST_S, _START_S, _END_S = 60.0, 60.0, 60.0
 _LEAK_BYTES = 90  # of grpc.aio, for each cancelled call
 _POOLED = 6  # threads that asyncio and gRPC add to their pools as they are needed
-_SLACK_BYTES, _SLACK_SHARE = 8 << 20, 0.02
+_SLACK_BYTES = 6 << 20
 _CANCELLED_SHARE = 0.3
 
 
@@ -75,7 +75,7 @@ class Soak:
         half, quarter = len(memory) // 2, max(1, len(memory) // 4)
         level = max(memory[half:-quarter], default=memory[-1])
         leak = _LEAK_BYTES * ends["cancelled"]
-        growth, allowed = max(memory[-quarter:]) - level, _SLACK_BYTES + _SLACK_SHARE * level + leak
+        growth, allowed = max(memory[-quarter:]) - level, _SLACK_BYTES + leak
         yield Target("memory-growth-mib", growth / 2**20, round(allowed / 2**20, 1), is_upper=True)
         for name in ("active", "waiting", "sessions", "slots"):
             yield Target(f"{name}-at-the-end", getattr(self.after, name), 0, is_upper=True)
