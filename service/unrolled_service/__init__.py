@@ -43,6 +43,6 @@ So far everything runs in a plain ``for`` loop. From here on it is asyncio:
 13. ``rpc``: ``fields``, ``convert``, ``convert_sequences``, ``chunks``, ``status``, ``caller``, ``guard``, and the
     services
        protobuf to values; errors to google.rpc.Status; who calls, and what nobody gets past
-14. ``http``, ``descriptors``, ``server``, ``configuration_page``, ``cli``
-       /metrics, room for connections, health, start, drain, stop; ``unrolled serve``
+14. ``http``, ``descriptors``, ``garbage``, ``server``, ``configuration_page``, ``cli``
+       /metrics, room for connections, when garbage is collected, health, start, drain, stop; ``unrolled serve``
 """

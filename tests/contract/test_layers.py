@@ -47,7 +47,7 @@ PACKAGES = (
         "fields convert convert_sequences chunks status caller arrival guard preemption claim relay feeder generation"
         " sequence model session admin",
     ),
-    ("", "http descriptors server configuration_page cli __main__"),
+    ("", "http descriptors garbage server configuration_page cli __main__"),
 )
 LAYERS = tuple(
     layer
