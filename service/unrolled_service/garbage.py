@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 _THRESHOLDS = (1_000, 5_000, 100)
 _OLDER = 1  # the generation of what has outlived a thousand younger objects, since this generation was last looked at
-INTERVAL_S = 10.0
+_INTERVAL_S = 10.0
 
 
 def spare_collections() -> None:
@@ -21,7 +21,7 @@ def spare_collections() -> None:
     gc.set_threshold(*_THRESHOLDS)
 
 
-async def collect_older(is_crowded: Callable[[], bool], interval_s: float = INTERVAL_S) -> None:
+async def collect_older(is_crowded: Callable[[], bool], interval_s: float = _INTERVAL_S) -> None:
     """Collect what has got older, again and again, while no crowd makes that long; returns only if cancelled."""
     while True:
         await asyncio.sleep(interval_s)

@@ -3,13 +3,12 @@
 from collections.abc import Iterator
 from contextlib import ExitStack
 from itertools import product
-from pathlib import Path
 from typing import NamedTuple
 
 import grpc
 import pytest
 
-from tests.support.access import Ca, bearer, tls_channel, write_tokens
+from tests.support.access import Cast, bearer, tls_channel, write_tokens
 from tests.support.serving import serving
 from unrolled.v1.session_pb2 import CreateSessionRequest, GetSessionRequest
 from unrolled.v1.session_pb2_grpc import SessionServiceStub
@@ -44,24 +43,14 @@ def wanted(kind: str, cell: Cell) -> str:
     return "OK" if TENANTS[cell.token] == cell.owner else "NOT_FOUND"
 
 
-class Cast:
-    """Certificates of everybody."""
-
-    def __init__(self, folder: Path) -> None:
-        self.ours, self.theirs = Ca(folder / "ours"), Ca(folder / "theirs")
-        self.server = self.ours.issue()
-        self.client, self.stranger = (each.issue("client", stem="client") for each in (self.ours, self.theirs))
-        tls = {"tls_cert": self.server.cert, "tls_key": self.server.key}
-        self.settings = {"plain": {}, "tls": tls, "mtls": {**tls, "tls_client_ca": self.ours.path}}
-
-    def channel(self, caller: str, address: str) -> grpc.Channel:
-        """Return the channel of a caller, that is closed as a context."""
-        kind, _, other = caller.partition(", ")
-        if kind == "plain":
-            return grpc.insecure_channel(address, [("grpc.use_local_subchannel_pool", 1)])
-        if kind == "tls":
-            return tls_channel(address, self.theirs if other else self.ours)
-        return tls_channel(address, self.ours, self.stranger if other else self.client)
+def open_channel(cast: Cast, caller: str, address: str) -> grpc.Channel:
+    """Return the channel of a caller."""
+    kind, _, other = caller.partition(", ")
+    if kind == "plain":
+        return grpc.insecure_channel(address, [("grpc.use_local_subchannel_pool", 1)])
+    if kind == "tls":
+        return tls_channel(address, cast.other_ca if other else cast.ca)
+    return tls_channel(address, cast.ca, cast.other_client if other else cast.client)
 
 
 @pytest.fixture(scope="module")
@@ -77,14 +66,16 @@ def kind(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="module")
 def server(kind: str, cast: Cast, alphabet: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     tokens = write_tokens(tmp_path_factory.mktemp("tokens") / "tokens", GRANTS)
-    with serving(alphabet, auth_tokens=tokens, **cast.settings[kind]) as running:
+    settings = {"plain": {}, "tls": cast.tls, "mtls": cast.mutual}
+    with serving(alphabet, auth_tokens=tokens, **settings[kind]) as running:
         yield running
 
 
 def test_who_may_see_which_session(kind: str, cast: Cast, server: Server) -> None:
     with ExitStack() as stack:
         stubs = {
-            caller: SessionServiceStub(stack.enter_context(cast.channel(caller, server.address))) for caller in CALLERS
+            caller: SessionServiceStub(stack.enter_context(open_channel(cast, caller, server.address)))
+            for caller in CALLERS
         }
         ids = {"nobody": "0" * 22}
         for token, tenant in TENANTS.items():

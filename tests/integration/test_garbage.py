@@ -1,3 +1,5 @@
+"""What got older and is garbage is collected, unless there is a crowd."""
+
 import asyncio
 import gc
 import weakref

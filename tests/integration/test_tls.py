@@ -6,7 +6,6 @@ import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
@@ -14,7 +13,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from tests.support.access import Ca, Pair, bearer, replace, tls_channel, write_tokens
+from tests.support.access import Ca, Cast, Pair, bearer, replace, tls_channel, write_tokens
 from tests.support.alphabet import greedy_text
 from tests.support.server import wait_until
 from tests.support.serving import serving
@@ -34,43 +33,25 @@ STREAMS = 20
 TOKENS = 12_000  # more than fits between a server and a reader that waits, with a small window
 
 
-@dataclass(frozen=True, slots=True)
-class Cast:
-    """Everybody's certificates: the server's, a client's, and those of somebody else."""
-
-    ca: Ca
-    server: Pair
-    client: Pair
-    other_ca: Ca
-    other_client: Pair
-    tokens: Path
-
-
 @pytest.fixture(scope="module")
 def people(tmp_path_factory: pytest.TempPathFactory) -> Cast:
-    folder = tmp_path_factory.mktemp("certificates")
-    ca, other = Ca(folder / "ours"), Ca(folder / "theirs")
-    return Cast(
-        ca,
-        ca.issue(),
-        ca.issue("client", stem="client"),
-        other,
-        other.issue("client", stem="client"),
-        write_tokens(folder / "tokens", {"unr_x": "acme generate metrics"}),
-    )
+    return Cast(tmp_path_factory.mktemp("certificates"))
 
 
 @pytest.fixture(scope="module")
-def tls(alphabet: Bundle, people: Cast) -> Iterator[Server]:
-    files = {"tls_cert": people.server.cert, "tls_key": people.server.key, "auth_tokens": people.tokens}
-    with serving(alphabet, **files) as server:
+def tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tokens(tmp_path_factory.mktemp("tokens") / "tokens", {"unr_x": "acme generate metrics"})
+
+
+@pytest.fixture(scope="module")
+def tls(alphabet: Bundle, people: Cast, tokens: Path) -> Iterator[Server]:
+    with serving(alphabet, **people.tls, auth_tokens=tokens) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
-def mutual(alphabet: Bundle, people: Cast) -> Iterator[Server]:
-    files = {"tls_cert": people.server.cert, "tls_key": people.server.key, "tls_client_ca": people.ca.path}
-    with serving(alphabet, **files, auth_tokens=people.tokens) as server:
+def mutual(alphabet: Bundle, people: Cast, tokens: Path) -> Iterator[Server]:
+    with serving(alphabet, **people.mutual, auth_tokens=tokens) as server:
         yield server
 
 
@@ -151,8 +132,7 @@ def test_the_clients_certificate_opens_the_pages(mutual: Server, people: Cast) -
 
 
 def test_certificates_alone_are_authentication(alphabet: Bundle, people: Cast) -> None:
-    files = {"tls_cert": people.server.cert, "tls_key": people.server.key, "tls_client_ca": people.ca.path}
-    with serving(alphabet, **files) as server:
+    with serving(alphabet, **people.mutual) as server:
         assert ask(tls_channel(server.address, people.ca, people.client), token=None) == "OK"
         assert ask(tls_channel(server.address, people.ca), token=None) == "UNAVAILABLE"
 

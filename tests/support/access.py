@@ -46,6 +46,21 @@ class Ca:
         return pair
 
 
+class Cast:
+    """Everybody's certificates: the server's, a client's, and those of somebody else.
+
+    Attributes:
+        tls, mutual: what a server is set to that shows its certificate; and that asks for its clients'.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.ca, self.other_ca = Ca(folder / "ours"), Ca(folder / "theirs")
+        self.server = self.ca.issue()
+        self.client, self.other_client = (each.issue("client", stem="client") for each in (self.ca, self.other_ca))
+        self.tls = {"tls_cert": self.server.cert, "tls_key": self.server.key}
+        self.mutual = {**self.tls, "tls_client_ca": self.ca.path}
+
+
 def replace(path: Path, content: bytes) -> None:
     """Write a file in one go."""
     draft = path.with_suffix(".new")

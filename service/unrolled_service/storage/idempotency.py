@@ -24,7 +24,7 @@ _R = TypeVar("_R", bound=Message)
 class _Call:
     digest: bytes
     until: float
-    reply: bytes | None = None  # a tenth of what the message takes
+    reply: bytes | None = None  # an eighth of what the message takes
     kind: type[Message] = Message
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sys import UnraisableHookArgs
 
 PACKAGE = __name__.partition(".")[0]
+_Error = tuple[type[BaseException], BaseException, TracebackType | None]
 
 
 def start_logging(log_format: LogFormat, level: LogLevel, stream: TextIO) -> None:
@@ -124,14 +125,16 @@ def _fields(record: logging.LogRecord) -> Mapping[str, Any]:
 def _log_thread(end: threading.ExceptHookArgs) -> None:
     if end.exc_type is not SystemExit:
         name = end.thread.name if end.thread else "unknown"
-        trace = (end.exc_type, end.exc_value or end.exc_type(), end.exc_traceback)
-        logging.getLogger(PACKAGE).critical("a thread broke off", exc_info=trace, extra=fields(thread=name))
+        logging.getLogger(PACKAGE).critical("a thread broke off", exc_info=_error_of(end), extra=fields(thread=name))
 
 
-def _log_process(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    logging.getLogger(PACKAGE).critical("the process broke off", exc_info=(kind, error, trace))
+def _log_process(*error: *_Error) -> None:
+    logging.getLogger(PACKAGE).critical("the process broke off", exc_info=error)
 
 
 def _log_unraisable(end: "UnraisableHookArgs") -> None:
-    trace = (end.exc_type, end.exc_value or end.exc_type(), end.exc_traceback)
-    logging.getLogger(PACKAGE).error("nobody could be told of an exception", exc_info=trace)
+    logging.getLogger(PACKAGE).error("nobody could be told of an exception", exc_info=_error_of(end))
+
+
+def _error_of(end: "threading.ExceptHookArgs | UnraisableHookArgs") -> _Error:
+    return end.exc_type, end.exc_value or end.exc_type(), end.exc_traceback
